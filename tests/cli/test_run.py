@@ -1,0 +1,185 @@
+"""`run`, and every way to say it."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from async_kernel.cli import start
+from async_kernel.config.kinds import Choice
+from async_kernel.config.problems import Mark
+from async_kernel.config.profile import Origin, load_profile
+from async_kernel.config.schema import SCHEMA
+from async_kernel.errors import SetupError
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.mark.parametrize(
+    ("argv", "profile", "file"),
+    [
+        ("run -f c.json --profile trio", "trio", "c.json"),
+        ("run -f c.json", "default", "c.json"),
+        ("-f c.json", "default", "c.json"),
+        ("--connection_file c.json --profile fast", "fast", "c.json"),
+        ("-fc.json", "default", "c.json"),
+        ("run --profile fast -f c.json", "fast", "c.json"),
+        ("run --connection-file=c.json", "default", "c.json"),
+        ("run", "default", None),
+        ("run --profile=trio", "trio", None),
+    ],
+)
+def test_the_ways_to_run(run: Run, launched: Any, argv: str, profile: str, file: str | None) -> None:
+    """Old kernelspecs, new ones and people say it differently."""
+    assert run(*argv.split()) == (0, "", "")
+    assert launched.profile.name == profile
+    assert launched.file == (Path(file) if file else None)
+
+
+def test_set_and_options(run: Run, launched: Any) -> None:
+    """An option of its own is the more deliberate word and wins over --set."""
+    argv = [
+        "run",
+        "--set",
+        "stdin=deny",
+        "--set",
+        "history=off",
+        "--history",
+        "memory",
+        "--no-quiet",
+        "--cell-timeout",
+        "3",
+    ]
+    assert run(*argv)[0] == 0
+    values = launched.values
+    assert (values["stdin"], values["history"], values["quiet"], values["cell_timeout"]) == (
+        "deny",
+        "memory",
+        False,
+        3.0,
+    )
+    assert str(launched.profile.origin("history")) == "command line (--history memory)"
+    assert str(launched.profile.origin("quiet")) == "command line (--no-quiet)"
+
+
+def test_every_option_of_the_table_is_there(run: Run) -> None:
+    """The table is the one source of the options."""
+    text = run("run", "--help")[1]
+    for setting in SCHEMA.values():
+        assert (f"--{setting.key.replace('_', '-')} " in text) == setting.option, setting.key
+
+
+@pytest.mark.parametrize("argv", [["run", "-f", "c.json", "--profile", "nope"], ["run", "--profile=nope"]])
+def test_an_unknown_profile_is_one_line(run: Run, launched: Any, argv: list[str]) -> None:
+    code, out, err = run(*argv)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("--profile: error: no profile 'nope' (looked in ")
+    assert launched.profile is None
+
+
+def test_all_the_faults_of_all_layers_are_told(run: Run, launched: Any, home: Path) -> None:
+    (home / "profiles/p.yaml").write_text("quiet: maybe\nhistori: off\n")
+    assert run("run", "--profile", "p", "--backend", "tri", "--set", "stdin=x", "--set", "nonsense")[0] == 2
+    code, _, err = run("run", "--profile", "p", "--backend", "tri", "--set", "stdin=x")
+    assert code == 2
+    assert err.splitlines() == [
+        f"{home}/profiles/p.yaml:1:8: error: quiet: expected true or false, got 'maybe'",
+        f"{home}/profiles/p.yaml:2:1: error: unknown key 'histori' (did you mean 'history'?)",
+        "--set stdin=x: error: stdin: 'x' is not one of allow, deny",
+        "--backend tri: error: backend: 'tri' is not one of asyncio, trio",
+    ]
+    assert launched.profile is None
+
+
+def test_trio_that_is_not_installed(run: Run, launched: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reason and the remedy in one line, not a traceback out of an event loop."""
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "trio" else found(name))
+    code, _, err = run("run", "-f", "c.json", "--profile", "trio")
+    assert (code, launched.profile) == (2, None)
+    assert err == (
+        f"async-kernel: error: backend 'trio' ({load_profile('trio').origin('backend').mark}) needs the package "
+        f"'trio', which {sys.executable} does not have: {sys.executable} -m pip install trio\n"
+    )
+
+
+def test_what_launch_refuses_is_told_without_a_traceback(run: Run, launched: Any) -> None:
+    """A taken port, a read-only folder: a line each, exit code 2."""
+    launched.error = SetupError("port 5555 is taken\nanother line")
+    assert run("run", "-f", "c.json") == (
+        2,
+        "",
+        "async-kernel: error: port 5555 is taken\nasync-kernel: error: another line\n",
+    )
+    launched.error = KeyboardInterrupt()
+    assert run("run", "-f", "c.json")[0] == 130
+    assert run("run")[0] == 130
+
+
+def test_a_setting_that_the_kernel_refuses_is_told_with_its_place(run: Run, launched: Any, home: Path) -> None:
+    """Only the kernel knows its attributes, only the profile where one was written."""
+    (home / "profiles/p.yaml").write_text("settings:\n  shell.nonsense: 3\n")
+    launched.error = SetupError("the shell has no setting 'nonsense'")
+    launched.error.key = "shell.nonsense"
+    place = f"{home}/profiles/p.yaml:2:19"
+    assert run("run", "--profile", "p") == (2, "", f"{place}: error: the shell has no setting 'nonsense'\n")
+
+
+def test_a_fault_of_ours_is_not_hidden(run: Run, launched: Any) -> None:
+    """The border is for what the user can mend; a bug keeps its traceback."""
+    launched.error = ZeroDivisionError()
+    with pytest.raises(ZeroDivisionError):
+        run("run", "-f", "c.json")
+
+
+def test_what_has_no_effect_yet_is_told(run: Run, launched: Any, home: Path) -> None:
+    """A setting that is silently ignored costs its author an afternoon."""
+    choices = {key: setting for key, setting in SCHEMA.items() if isinstance(setting.kind, Choice)}
+    key = next((key for key, setting in choices.items() if not setting.effective), None)
+    if key is None:
+        pytest.skip("everything has an effect")
+    (home / "profiles/p.yaml").write_text(f"{key}: {SCHEMA[key].default}\n")
+    code, _, err = run("run", "-f", "c.json", "--profile", "p")
+    assert code == 0
+    place = f"{home}/profiles/p.yaml:1:{len(key) + 3}"
+    assert err == f"async-kernel: warning: not built yet, so without effect: {key} ({place})\n"
+
+
+def test_warnings_are_told(run: Run, launched: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASYNC_KERNEL_BAKEND", "trio")
+    assert "ASYNC_KERNEL_BAKEND: warning: the variable sets nothing" in run("run", "-f", "c.json")[2]
+
+
+def test_who_is_told_of_the_kernels_life(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A person at a terminal is; the log of a Jupyter server is not, unless the profile says so."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.delenv("JPY_PARENT_PID", raising=False)
+    assert start.reporter(load_profile("default"))
+    assert start.reporter(load_profile("fast")) is None
+    monkeypatch.setenv("JPY_PARENT_PID", "1")
+    assert start.reporter(load_profile("default")) is None
+    (home / "profiles/p.yaml").write_text("print_kernel_messages: true")
+    assert start.reporter(load_profile("p"))
+
+
+def test_what_is_told(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (home / "profiles/p.yaml").write_text("print_kernel_messages: true")
+    report = start.reporter(load_profile("p"))
+    assert report is not None
+    report("started", {"connection_file": Path("/x/c.json"), "info": None})
+    report("stopped", {"uptime": 1.25, "reason": ""})
+    assert capsys.readouterr().err.splitlines() == [
+        "async-kernel: started (profile p, asyncio, tcp): /x/c.json",
+        "async-kernel: connect with: jupyter console --existing /x/c.json    stop with Ctrl-C",
+        "async-kernel: stopped after 1.2 s: asked to",
+    ]
+
+
+def test_an_origin_reads_well() -> None:
+    assert str(Origin("default", Mark("default"))) == "default"
+    assert str(Origin("profile", Mark("f.yaml", 1, 2))) == "profile (f.yaml:1:2)"
