@@ -1,0 +1,34 @@
+"""What the running code belongs to: context variables, which every call copies from its caller to its callee.
+
+`current_job` is the one that the rest of the package uses: whose output it is, which cell it belongs to. The other two
+are this room's own: they say which `Pending` the code runs for and who keeps track of the Pendings it makes.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Protocol
+from weakref import ref
+
+if TYPE_CHECKING:
+    from async_kernel.typing import Job
+
+__all__ = ["Tracker", "current_job", "current_pending", "trackers"]
+
+
+class Tracker(Protocol):
+    """Is told of every Pending that is made in a context where it is among the `trackers`."""
+
+    def add(self, pending: Any, /) -> None:
+        """Keep track of `pending`; called in the thread that makes it."""
+        ...
+
+
+current_job: ContextVar[Job[Any] | None] = ContextVar("current_job", default=None)
+"""The Job that the running code belongs to, and prints to; None outside of every request."""
+
+current_pending: ContextVar[ref[Any] | None] = ContextVar("current_pending", default=None)
+"""The Pending whose function or coroutine is running (weak: a Pending holds its context); `Caller.current_pending`."""
+
+trackers: ContextVar[tuple[Tracker, ...]] = ContextVar("trackers", default=())
+"""Who keeps track of the Pendings made in this context, outermost first."""

@@ -1,0 +1,131 @@
+"""trio's side of `event_loops`."""
+
+from __future__ import annotations
+
+import contextvars
+import math
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+import trio
+from trio import CancelScope, sleep
+from trio.lowlevel import current_task, current_trio_token, in_trio_task, reschedule
+
+from async_kernel.typing import Backend
+
+if TYPE_CHECKING:
+    from async_kernel.scheduling.event_loops import Ended
+
+__all__ = ["CancelScope", "Loop", "Waiter", "absorb", "is_cancellation", "outside", "run", "shield", "sleep"]
+
+
+class Waiter:
+    """See `event_loops.Waiter`."""
+
+    __slots__ = ("_parked", "_task", "_token", "_woken")
+
+    def __init__(self) -> None:
+        self._task = current_task()
+        self._token = current_trio_token()
+        self._woken = False
+        self._parked = False
+
+    def wake(self) -> None:
+        # In a step of one of the run's own tasks no wake-up through the token is needed.
+        if in_trio_task() and current_trio_token() is self._token:
+            self._resume()
+        else:
+            with suppress(trio.RunFinishedError):  # The task that waited is gone with its run.
+                self._token.run_sync_soon(self._resume)
+
+    def _resume(self) -> None:
+        self._woken = True
+        if self._parked:
+            self._parked = False
+            reschedule(self._task)
+
+    def _abort(self, raise_cancel: Callable[[], Any]) -> trio.lowlevel.Abort:
+        self._parked = False
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    async def wait(self, timeout: float | None = None) -> None:
+        if not self._woken:
+            with trio.move_on_after(math.inf if timeout is None else max(timeout, 0)):
+                self._parked = True
+                await trio.lowlevel.wait_task_rescheduled(self._abort)
+
+
+async def _drive(coro: Coroutine[Any, Any, Any], ended: Ended, scope: CancelScope) -> None:
+    if scope.cancel_called:
+        coro.close()
+        ended(None, None, True)
+        return
+    value = None
+    try:
+        with scope:
+            value = await coro
+    except trio.Cancelled:
+        ended(None, None, True)
+        raise
+    except BaseException as exc:  # noqa: BLE001  KeyboardInterrupt too: it belongs to the call, not to the loop.
+        ended(None, exc, False)
+        del ended  # The traceback leads to this frame: no cycle through it.
+    else:
+        ended(value, None, scope.cancelled_caught)
+
+
+class Loop:
+    """See `event_loops.Loop`."""
+
+    __slots__ = ("_token", "backend", "scope")
+
+    def __init__(self) -> None:
+        self.backend = Backend.trio
+        self.scope = CancelScope
+        self._token = current_trio_token()
+
+    def post(self, func: Callable[[], object]) -> None:
+        self._token.run_sync_soon(func)
+
+    def spawn(self, coro: Coroutine[Any, Any, Any], context: contextvars.Context, ended: Ended) -> Callable[[], None]:
+        scope = CancelScope()
+        # A system task takes the context as it is, and needs no nursery that somebody would have to keep open.
+        trio.lowlevel.spawn_system_task(_drive, coro, ended, scope, context=context)
+        return scope.cancel
+
+
+def is_cancellation(exc: BaseException) -> bool:
+    """Whether `exc` is how trio cancels a task."""
+    return isinstance(exc, trio.Cancelled)
+
+
+def absorb() -> bool:
+    """A `trio.Cancelled` belongs to the scope that made it: it can't be made undone."""
+    return False
+
+
+def shield(seconds: float) -> AbstractContextManager[Any]:
+    """Let what is in it be awaited for `seconds` although the task is cancelled."""
+    return trio.move_on_after(seconds, shield=True)
+
+
+@contextmanager
+def outside() -> Generator[None]:
+    """See `event_loops.outside_loop`."""
+    core = trio._core._run  # pyright: ignore[reportPrivateUsage]
+    run_context = core.GLOBAL_RUN_CONTEXT
+    sniffed = core.sniffio_library  # pyright: ignore[reportPrivateImportUsage]
+    saved, name = dict(vars(run_context)), sniffed.name
+    vars(run_context).clear()
+    sniffed.name = None
+    try:
+        yield
+    finally:
+        vars(run_context).update(saved)
+        sniffed.name = name
+
+
+def run(func: Callable[..., Awaitable[Any]], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """See `event_loops.run`."""
+    return trio.run(func, *args, **options)
