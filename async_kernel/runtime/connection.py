@@ -1,0 +1,121 @@
+"""The kernel's connection: its file, its channels, and the reception behind them, as one context manager."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from async_kernel.errors import SetupError
+from async_kernel.protocol.connection_info import ConnectionInfo
+from async_kernel.protocol.wire import Wire
+from async_kernel.runtime.reception import Reception
+from async_kernel.transport import connection_file
+from async_kernel.transport.zmq_transport import ZmqTransport
+from async_kernel.typing import Content
+
+__all__ = ["Connection", "connected", "new_connection_file"]
+
+LOCALHOST: Final = "127.0.0.1"
+LONGEST_PREFIX: Final = 100
+"Bytes: unix(7) allows 107 in a path, and a dash and a number follow."
+
+
+class Connection:
+    """An open connection.
+
+    Args:
+        path: Where the connection file is.
+        owned: Whether it was written here, so that it is removed when the connection is closed.
+    """
+
+    def __init__(self, path: Path, owned: bool, reception: Reception, wire: Wire, transport: ZmqTransport) -> None:
+        self.path: Path = path
+        self.reception: Reception = reception
+        self.wire: Wire = wire
+        self.transport: ZmqTransport = transport
+        self._owned = owned
+
+    @property
+    def info(self) -> ConnectionInfo:
+        """Where the channels are, with the real ports."""
+        return self.transport.info
+
+    def close(self, linger: float = 1.0) -> None:
+        """Send what is left for at most `linger` seconds, close the channels, remove our files. Idempotent."""
+        self.transport.close(linger)
+        if self._owned:
+            connection_file.remove(self.path)
+
+
+def new_connection_file() -> Path:
+    """A path for a new connection file in Jupyter's runtime folder, which is made where it is missing.
+
+    Raises:
+        SetupError: The folder can't be made.
+    """
+    from jupyter_core.paths import jupyter_runtime_dir  # not needed where a file is given
+
+    folder = Path(jupyter_runtime_dir())
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise SetupError(
+            f"can't make Jupyter's runtime folder {folder}: {error.strerror}. Set JUPYTER_RUNTIME_DIR to another"
+        ) from error
+    return folder / f"kernel-{os.urandom(16).hex()}.json"
+
+
+def ipc_prefix(path: Path) -> str:
+    """Where the ipc endpoints are: beside the connection file, or, where that path is too long, in a new folder."""
+    prefix = str(path.with_suffix("").absolute()) + "-ipc/channel"
+    if len(os.fsencode(prefix)) <= LONGEST_PREFIX:
+        return prefix
+    import tempfile  # seldom needed
+
+    return os.path.join(tempfile.gettempdir(), f"async-kernel-{os.urandom(8).hex()}", "channel")
+
+
+def planned(path: Path, info: ConnectionInfo | None, *, transport: str, ip: str, kernel_name: str) -> ConnectionInfo:
+    """What to bind: `info` where it is given, else what the file at `path` says, else new with free ports."""
+    if info is not None:
+        return info
+    if path.exists():
+        return connection_file.read(path)
+    if transport == "ipc":
+        # A folder of its own, so that it can be closed to others (0700) and removed as a whole.
+        ip = ip or ipc_prefix(path)
+    return ConnectionInfo.new(transport=transport, ip=ip or LOCALHOST, kernel_name=kernel_name)
+
+
+@contextmanager
+def connected(
+    path: Path,
+    info: ConnectionInfo | None = None,
+    *,
+    transport: str = "tcp",
+    ip: str = "",
+    kernel_name: str = "async",
+    kernel_info: Callable[[], Content] | None = None,
+) -> Generator[Connection]:
+    """Bind the channels and answer `kernel_info`; write the connection file unless it is there; undo both at the end.
+
+    Raises:
+        SetupError: The file is wrong or can't be written, or a channel can't be bound.
+    """
+    given = path.exists()
+    plan = planned(path, info, transport=transport, ip=ip, kernel_name=kernel_name)
+    wire = Wire(plan.key, plan.signature_scheme)
+    # The transport greets subscribers in the name of the messenger, which sends through the transport.
+    channels = ZmqTransport(plan, welcome=lambda topic: reception.messenger.welcome(topic))
+    reception = Reception(wire, channels, kernel_info)
+    connection = Connection(path, not given, reception, wire, channels)
+    try:
+        reception.open()
+        if not given:
+            connection_file.write(path, channels.info)
+        yield connection
+    finally:
+        connection.close()

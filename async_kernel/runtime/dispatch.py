@@ -1,0 +1,142 @@
+"""From a job to its handler: which mode, which lane, which thread; and what an error aborts."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Protocol
+
+from async_kernel.errors import ClientError
+from async_kernel.runtime.messenger import Messenger
+from async_kernel.typing import HandlerType, Job, MsgType, RunMode, SocketID
+
+__all__ = ["Aborts", "Dispatch", "Handlers", "Lanes"]
+
+log = logging.getLogger("async_kernel")
+
+COMM_TYPES = frozenset({MsgType.comm_open, MsgType.comm_msg, MsgType.comm_close})
+
+
+class Handlers(Protocol):
+    """What dispatch asks of the kernel; a subclass may override each of them."""
+
+    def get_run_mode(self, msg_type: MsgType, *, socket_id: SocketID, job: Job[Any]) -> RunMode: ...
+    def get_handler(self, msg_type: MsgType) -> HandlerType: ...
+    def is_immediate(self, handler: HandlerType) -> bool: ...
+    async def run_handler(self, handler: HandlerType, job: Job[Any], /) -> None: ...
+
+
+class Lanes(Protocol):
+    """What dispatch asks of a `Caller`."""
+
+    def call_direct(self, func: Callable[..., Any], /, *args: Any) -> None: ...
+    def to_thread(self, func: Callable[..., Any], /, *args: Any) -> Any: ...
+    def queue_call(self, func: Callable[..., Any], /, *args: Any, key: Any) -> Any: ...
+
+
+class Dispatch:
+    """Starts the handler of each job where its run mode says. Called in the I/O thread.
+
+    Args:
+        handlers: The kernel.
+        messenger: Answers what has no handler.
+        callers: The callers of the shell and control channels.
+        allowed: Whether a message type may come over a channel.
+        aborts: Hears of each execute request in order of arrival.
+    """
+
+    def __init__(
+        self,
+        handlers: Handlers,
+        messenger: Messenger,
+        callers: Mapping[SocketID, Lanes],
+        allowed: Callable[[SocketID, MsgType], bool],
+        aborts: Aborts,
+    ) -> None:
+        self._handlers = handlers
+        self._messenger = messenger
+        self._callers = callers
+        self._allowed = allowed
+        self._aborts = aborts
+
+    def __call__(self, job: Job[Any]) -> None:
+        """Start the handler of `job`; what can't be served is answered here."""
+        name = job["msg"]["header"]["msg_type"]
+        socket_id = job["socket_id"]
+        try:
+            msg_type = MsgType(name)
+        except ValueError:
+            log.warning("received a message of unknown type %r on the %s channel", name, socket_id.name)
+            with self._messenger.exchange(job):
+                return
+        try:
+            if not self._allowed(socket_id, msg_type):
+                raise ClientError(f"{msg_type.value} is not served on the {socket_id.name} channel")
+            mode = self._handlers.get_run_mode(msg_type, socket_id=socket_id, job=job)
+            handler = self._handlers.get_handler(msg_type)
+        except Exception as error:  # noqa: BLE001 - a request that can't be served is answered, whatever was wrong
+            log.warning("refused %s on the %s channel: %s", name, socket_id.name, error)
+            with self._messenger.exchange(job) as exchange:
+                exchange.fail(error)
+            return
+        if msg_type is MsgType.execute_request:
+            self._aborts.received(job)
+        self._start(msg_type, mode, handler, job)
+
+    def _start(self, msg_type: MsgType, mode: RunMode, handler: HandlerType, job: Job[Any]) -> None:
+        run, caller = self._handlers.run_handler, self._callers[job["socket_id"]]
+        if mode is RunMode.queue:
+            # Comm messages have a lane of their own: widgets live while a cell awaits.
+            lane = (job["socket_id"], subshell_of(job), "comm" if msg_type in COMM_TYPES else "request")
+            caller.queue_call(run, handler, job, key=lane)
+        elif mode is RunMode.thread:
+            caller.to_thread(run, handler, job)
+        elif mode is RunMode.direct and self._handlers.is_immediate(handler):
+            run_now(run(handler, job))
+        else:
+            caller.call_direct(run, handler, job)
+
+
+def run_now(coroutine: Coroutine[Any, Any, None]) -> None:
+    """Run to its end a coroutine that never waits, in a thread that has no event loop."""
+    try:
+        coroutine.send(None)
+    except StopIteration:
+        return
+    coroutine.close()
+    raise RuntimeError(f"{coroutine!r} was said to be immediate, but it waits")
+
+
+def subshell_of(job: Job[Any]) -> str | None:
+    """The subshell that the job is for; None for the main shell (JEP 91)."""
+    return job["msg"]["header"].get("subshell_id")
+
+
+class Aborts:
+    """What an error aborts: by position, every execute request of the same client and subshell received until then."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._latest: dict[tuple[str, str | None], float] = {}
+        self._until: dict[tuple[str, str | None], float] = {}
+
+    @staticmethod
+    def _origin(job: Job[Any]) -> tuple[str, str | None]:
+        return job["msg"]["header"]["session"], subshell_of(job)
+
+    def received(self, job: Job[Any]) -> None:
+        """An execute request has arrived."""
+        with self._lock:
+            self._latest[self._origin(job)] = job["received_time"]
+
+    def failed(self, job: Job[Any], offset: float = 0.0) -> None:
+        """`job` ended in an error: abort what its client sent until now, and up to `offset` seconds after the last."""
+        origin = self._origin(job)
+        with self._lock:
+            self._until[origin] = self._latest.get(origin, job["received_time"]) + offset
+
+    def covers(self, job: Job[Any]) -> bool:
+        """Whether an earlier error aborts `job`."""
+        with self._lock:
+            return job["received_time"] <= self._until.get(self._origin(job), float("-inf"))

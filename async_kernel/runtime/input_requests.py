@@ -1,0 +1,95 @@
+"""`input()` and `getpass()`: ask the frontend that sent the current request, and wait for its answer."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from async_kernel.errors import KernelInterruptError
+from async_kernel.runtime.messenger import Messenger
+from async_kernel.scheduling.context import current_job
+from async_kernel.shell.display import StdinNotImplementedError
+from async_kernel.typing import Job, SocketID
+
+__all__ = ["InputRequests"]
+
+_Answer: TypeAlias = "str | BaseException"
+
+
+class InputRequests:
+    """The questions that cells are waiting on.
+
+    An interrupt wakes a wait in any thread: it is put into the queue that the wait reads from, so no signal is needed.
+
+    Args:
+        messenger: Sends the `input_request`.
+        allowed: Whether the kernel allows input at all (its profile's `stdin`).
+        flush: Called before a question is sent, so that what was printed stands above it.
+    """
+
+    def __init__(self, messenger: Messenger, *, allowed: Callable[[], bool], flush: Callable[[], None]) -> None:
+        self._messenger = messenger
+        self._allowed = allowed
+        self._flush = flush
+        self._lock = threading.Lock()
+        self._waiting: dict[bytes, list[queue.SimpleQueue[_Answer]]] = {}
+
+    def raw_input(self, prompt: object = "") -> str:
+        """Ask for a line and wait for it.
+
+        Raises:
+            StdinNotImplementedError: The current request does not allow it.
+            KernelInterruptError: The wait was interrupted.
+        """
+        return self._ask("raw_input", str(prompt), password=False)
+
+    def getpass(self, prompt: object = "Password: ", stream: Any = None) -> str:
+        """Ask for a line that is not echoed and wait for it; `stream` is for compatibility with `getpass.getpass`."""
+        return self._ask("getpass", str(prompt), password=True)
+
+    def receive(self, job: Job[Any]) -> None:
+        """Take an `input_reply` (I/O thread). One that nobody waits for is dropped: its question was interrupted."""
+        value = job["msg"]["content"].get("value")
+        with self._lock:
+            waiting = self._waiting.get(job["ident"][0] if job["ident"] else b"")
+            if waiting:
+                # The latest question is the one on the frontend's screen.
+                waiting[-1].put(value if isinstance(value, str) else "")
+
+    def interrupt(self, reason: str = "") -> bool:
+        """Wake every wait with a `KernelInterruptError`; return whether there was one."""
+        with self._lock:
+            waits = [each for waiting in self._waiting.values() for each in waiting]
+        for each in waits:
+            each.put(KernelInterruptError(reason))
+        return bool(waits)
+
+    def _ask(self, function: str, prompt: str, *, password: bool) -> str:
+        job = current_job.get()
+        if job is None or not self._allowed() or not job["msg"]["content"].get("allow_stdin", False):
+            raise StdinNotImplementedError(
+                f"{function} was called, but this frontend does not support input requests "
+                "(the request's allow_stdin is false, or the kernel's profile says `stdin: deny`)"
+            )
+        self._flush()
+        ident = job["ident"]
+        key = ident[0] if ident else b""
+        answers: queue.SimpleQueue[_Answer] = queue.SimpleQueue()
+        with self._lock:
+            self._waiting.setdefault(key, []).append(answers)
+        try:
+            content = {"prompt": prompt, "password": password}
+            self._messenger.send(SocketID.stdin, ident, "input_request", content, job["msg"])
+            answer = answers.get()
+        finally:
+            with self._lock:
+                self._waiting[key].remove(answers)
+                if not self._waiting[key]:
+                    del self._waiting[key]
+        if isinstance(answer, BaseException):
+            raise answer
+        if answer == "\x04":  # The end-of-transmission mark of console frontends.
+            raise EOFError
+        return answer

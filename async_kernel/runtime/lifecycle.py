@@ -1,0 +1,154 @@
+"""The order in which a kernel starts and stops: nested contexts, so that what was opened last is closed first."""
+
+from __future__ import annotations
+
+import builtins
+import getpass
+import os
+import signal
+import sys
+import threading
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+import comm
+
+from async_kernel.comm import Comm
+from async_kernel.protocol.connection_info import ConnectionInfo
+from async_kernel.runtime import failures
+from async_kernel.runtime.connection import Connection, connected
+from async_kernel.runtime.parts import Living, Parts
+from async_kernel.runtime.patches import Patch, SignalHandler, patched, signals_handled
+from async_kernel.scheduling import event_loops
+from async_kernel.scheduling.caller import Caller
+from async_kernel.shell.interactive import AsyncInteractiveShell
+from async_kernel.typing import Backend, SocketID
+
+__all__ = ["Owner", "life"]
+
+
+class Owner(Living, Protocol):
+    """What a life asks of its kernel: its settings (traits, whose types a Protocol can't say) and what it is told."""
+
+    connection_file: Any
+    transport: Any
+    ip: Any
+    kernel_name: Any
+    history: Any
+    completer: Any
+    ipython_profile: Any
+    startup: Any
+    extensions: Any
+    owns_process: bool
+    shell_settings: dict[str, Any]
+
+    def receive_msg_loop(self) -> None: ...
+    def stop(self, reason: str = ...) -> None: ...
+    def excepthook(self, kind: Any, value: Any, trace: Any) -> None: ...
+    def unraisablehook(self, unraisable: Any) -> None: ...
+
+
+@asynccontextmanager
+async def life(
+    kernel: Owner, connection: Connection | None, info: ConnectionInfo | None, attach: Callable[[Parts], None]
+) -> AsyncGenerator[Parts]:
+    """Everything that a running kernel needs, from its sockets to its patches.
+
+    Args:
+        kernel: The kernel.
+        connection: A connection that is open already; else one is opened, and closed at the end.
+        info: What to connect to, in place of what the connection file says.
+        attach: Given the parts as soon as they stand: the kernel then receives.
+    """
+    async with AsyncExitStack() as stack:
+        if connection is None:
+            connection = stack.enter_context(_own_connection(kernel, info))
+        backend = event_loops.running_backend() or Backend.asyncio
+        shell_caller = await stack.enter_async_context(Caller("manual", name="Shell", protected=True))
+        control = shell_caller.get(name="Control", protected=True)
+        scope = event_loops.this_driver().Loop().scope()
+        stack.enter_context(scope)
+        callers = {SocketID.shell: shell_caller, SocketID.control: control}
+        parts = Parts(kernel, connection, callers, scope, lambda: _idle_interrupt(kernel))
+        stack.enter_context(_process_patched(kernel, parts))
+        parts.shell = stack.enter_context(_open_shell(kernel, parts, backend))
+        attach(parts)
+        kernel.receive_msg_loop()
+        yield parts
+
+
+def _own_connection(kernel: Owner, info: ConnectionInfo | None) -> Any:
+    return connected(
+        kernel.connection_file,
+        info,
+        transport=kernel.transport,
+        ip=kernel.ip,
+        kernel_name=kernel.kernel_name,
+        kernel_info=None,
+    )
+
+
+def _idle_interrupt(kernel: Owner) -> None:
+    # Ctrl-C in the terminal of a kernel that nobody manages and that runs nothing is meant for the kernel.
+    if kernel.owns_process and "JPY_PARENT_PID" not in os.environ:
+        kernel.stop("interrupted in its terminal")
+
+
+@contextmanager
+def _process_patched(kernel: Owner, parts: Parts) -> Generator[None]:
+    """The process as cells expect it."""
+    patches: list[Patch] = [
+        (sys, "stdout", parts.output.stdout),
+        (sys, "stderr", parts.output.stderr),
+        (sys, "excepthook", kernel.excepthook),
+        (sys, "unraisablehook", kernel.unraisablehook),
+        (threading, "excepthook", failures.thread_excepthook),
+        (builtins, "input", parts.inputs.raw_input),
+        (getpass, "getpass", parts.inputs.getpass),
+        (comm, "create_comm", Comm),
+        (comm, "get_comm_manager", lambda: parts.comm_manager),
+    ]
+    with signals_handled(_signals(kernel, parts)), patched(patches):
+        yield
+
+
+def _signals(kernel: Owner, parts: Parts) -> dict[signal.Signals, SignalHandler]:
+    handlers: dict[signal.Signals, SignalHandler] = {signal.SIGINT: parts.interrupts.on_signal}
+    if kernel.owns_process:
+
+        def terminate(signum: int, frame: FrameType | None) -> None:
+            kernel.stop(f"signal {signal.Signals(signum).name}")
+            parts.interrupts.on_signal(signum, frame)
+
+        ending = (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
+        handlers.update(dict.fromkeys(ending, terminate))
+    return handlers
+
+
+@contextmanager
+def _open_shell(kernel: Owner, parts: Parts, backend: Backend) -> Generator[AsyncInteractiveShell]:
+    """The main shell, its extensions loaded and its startup code run."""
+    shell = AsyncInteractiveShell.instance(
+        publish=parts.publish,
+        output=parts.output,
+        exit_now=lambda: kernel.stop("a cell asked for it"),
+        connection_info=lambda: {
+            **parts.connection.info.as_dict(),
+            "connection_file": str(parts.connection.path),
+        },
+        backend=backend,
+        history=kernel.history,
+        ipython_profile=kernel.ipython_profile,
+        completer=kernel.completer,
+        **kernel.shell_settings,
+    )
+    try:
+        startup = [Path(each["file"]) if "file" in each else each["code"] for each in kernel.startup]
+        shell.startup(kernel.extensions, startup)
+        yield shell
+    finally:
+        shell.close()
+        parts.output.close()

@@ -1,0 +1,76 @@
+"""What leaves the kernel: replies, statuses and iopub messages, encoded and put into the transport's outboxes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from async_kernel.interfaces import Transport
+from async_kernel.protocol.exchange import Exchange
+from async_kernel.protocol.messages import reply_type, topic
+from async_kernel.protocol.wire import Wire
+from async_kernel.typing import Content, Job, Message, MsgHeader, SocketID
+
+__all__ = ["Messenger"]
+
+_NO_PARENT: Final = None
+
+
+class Messenger:
+    """Encodes with the kernel's `Wire` and sends over its `Transport`; every method may be called from any thread."""
+
+    def __init__(self, wire: Wire, transport: Transport) -> None:
+        self.wire: Wire = wire
+        self.transport: Transport = transport
+
+    def publish(
+        self,
+        msg_type: str,
+        content: Content,
+        *,
+        parent: Message[Any] | MsgHeader | None = _NO_PARENT,
+        ident: bytes | list[bytes] | None = None,
+        metadata: Content | None = None,
+        buffers: Sequence[Any] | None = None,
+        header: MsgHeader | None = None,
+    ) -> None:
+        """Publish on iopub; `ident` is the topic, by default that of the message type."""
+        frames = self.wire.encode(
+            msg_type,
+            content,
+            parent=parent,
+            ident=topic(msg_type) if ident is None else ident,
+            metadata=metadata,
+            buffers=buffers,
+            header=header,
+        )
+        self.transport.send(SocketID.iopub, frames)
+
+    def send(
+        self, socket_id: SocketID, ident: list[bytes], msg_type: str, content: Content, parent: Message[Any]
+    ) -> None:
+        """Send a message of the kernel's own to one client (an `input_request`)."""
+        self.transport.send(socket_id, self.wire.encode(msg_type, content, parent=parent, ident=ident))
+
+    def exchange(self, job: Job[Any]) -> Exchange:
+        """The life of one request, its messages going out here."""
+        msg = job["msg"]
+
+        def status(state: str) -> None:
+            self.publish("status", {"execution_state": state}, parent=msg)
+
+        def reply(content: Content, metadata: Content | None = None, buffers: Sequence[Any] | None = None) -> None:
+            msg_type = reply_type(msg["header"]["msg_type"])
+            if msg_type is None:
+                raise ValueError(f"{msg['header']['msg_type']} has no reply")
+            frames = self.wire.encode(
+                msg_type, content, parent=msg, ident=job["ident"], metadata=metadata, buffers=buffers
+            )
+            self.transport.send(job["socket_id"], frames)
+
+        return Exchange(job, status=status, reply=reply)
+
+    def welcome(self, subscription: bytes) -> list[Any]:
+        """The frames that greet a new subscriber (JEP 65): it knows then that it misses nothing from here on."""
+        content = {"subscription": subscription.decode("utf-8", "replace")}
+        return self.wire.encode("iopub_welcome", content, ident=subscription)

@@ -1,0 +1,146 @@
+"""What a running kernel is made of, and what it does with a request."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+from async_kernel.comm import CommManager
+from async_kernel.errors import ClientError
+from async_kernel.protocol.cell_policy import CellPolicy
+from async_kernel.protocol.content import ExecuteRequest, parse
+from async_kernel.protocol.messages import error_content
+from async_kernel.protocol.run_modes import RunModes
+from async_kernel.protocol.session import Session
+from async_kernel.runtime.connection import Connection
+from async_kernel.runtime.dispatch import Aborts, Dispatch, Handlers, subshell_of
+from async_kernel.runtime.input_requests import InputRequests
+from async_kernel.runtime.interrupts import Interrupts
+from async_kernel.runtime.publishing import Publishing
+from async_kernel.scheduling.caller import Caller
+from async_kernel.scheduling.context import current_job
+from async_kernel.scheduling.event_loops import CancelScope
+from async_kernel.shell.execution import USER_CODE
+from async_kernel.shell.interactive import AsyncInteractiveShell
+from async_kernel.shell.outstream import Name, Output, TextSink
+from async_kernel.typing import Content, HandlerType, Job, MsgType, SocketID
+
+__all__ = ["Living", "Parts"]
+
+log = logging.getLogger("async_kernel")
+
+
+class Living(Handlers, Protocol):
+    """What the parts ask of the kernel: its settings."""
+
+    run_modes: Any
+    stdin: Any
+    quiet: Any
+
+
+class Parts:
+    """The parts of one running kernel.
+
+    Args:
+        kernel: The kernel: its settings and handlers.
+        connection: Its open connection.
+        callers: The callers of shell and control.
+        scope: Cancelled, in the shell caller's loop, to stop the kernel.
+        when_idle: Called (main thread) for an interrupt signal from outside while nothing runs.
+    """
+
+    shell: AsyncInteractiveShell
+
+    def __init__(
+        self,
+        kernel: Living,
+        connection: Connection,
+        callers: dict[SocketID, Caller],
+        scope: CancelScope,
+        when_idle: Callable[[], None],
+    ) -> None:
+        self.connection: Connection = connection
+        self.callers: dict[SocketID, Caller] = callers
+        self.messenger = connection.reception.messenger
+        self.publish: Publishing = Publishing(self.messenger)
+        self.session: Session = Session(connection.wire)
+        self.run_modes: RunModes = RunModes(kernel.run_modes)
+        self.aborts: Aborts = Aborts()
+        self.dispatch: Dispatch = Dispatch(kernel, self.messenger, callers, self.run_modes.allowed, self.aborts)
+        self.comm_manager: CommManager = CommManager(self.publish)
+        echo: dict[Name, TextSink] = {} if kernel.quiet else {"stdout": sys.stdout, "stderr": sys.stderr}
+        self.output: Output = Output(self.publish, echo=echo, parent=self.publish.parent)
+        self.inputs: InputRequests = InputRequests(
+            self.messenger, allowed=lambda: kernel.stdin == "allow", flush=self.output.flush
+        )
+        self._scope = scope
+        self.interrupts: Interrupts = Interrupts(
+            running=lambda: tuple(self.shell.cells.values()),
+            call_in_loop=callers[SocketID.shell].call_direct,
+            wake_inputs=self.inputs.interrupt,
+            user_code=USER_CODE,
+            when_idle=when_idle,
+        )
+
+    def receive(self, job: Job[Any], handler: Callable[[Job[Any]], None]) -> None:
+        """Take a job from the reception: an answer to `input()` goes to who waits for it, the rest to `handler`."""
+        if job["socket_id"] is SocketID.stdin:
+            self.inputs.receive(job)
+        else:
+            handler(job)
+
+    async def run_handler(self, handler: HandlerType, job: Job[Any], *, immediate: bool) -> None:
+        """The life of one request: busy, the handler, its output, the reply, idle."""
+        token = current_job.set(job)
+        try:
+            with self.messenger.exchange(job) as exchange:
+                content = await handler(job)
+                if not immediate:  # That runs in the transport's thread, which must not wait for a full outbox.
+                    self.output.flush()
+                if content is not None:
+                    exchange.reply(content)
+        except ClientError as error:
+            log.warning("%s", error)
+        except (Exception, KeyboardInterrupt):
+            log.exception("the handler of %s failed", job["msg"]["header"]["msg_type"])
+        finally:
+            current_job.reset(token)
+
+    async def execute(self, job: Job[Any]) -> Content:
+        """Run a cell; where an earlier error aborts it, say so."""
+        if self.aborts.covers(job):
+            return {**error_content(RuntimeError("Aborting due to prior exception")), "status": "aborted"}
+        request: ExecuteRequest = parse(MsgType.execute_request, job["msg"]["content"])
+        if subshell_of(job) is not None:
+            raise ClientError(f"execute_request: subshell_id: there is no subshell {subshell_of(job)!r}")
+        policy = CellPolicy.parse(job["msg"]["metadata"])
+        self.publish.latest = job
+        content = await self.shell.execute_request(
+            request.code,
+            silent=request.silent,
+            store_history=bool(request.store_history),
+            user_expressions=request.user_expressions,
+            allow_stdin=request.allow_stdin,
+            stop_on_error=request.stop_on_error,
+            cell_id=job["msg"]["metadata"].get("cellId"),
+            policy=policy,
+        )
+        stops = request.stop_on_error if policy.stop_on_error is None else policy.stop_on_error
+        if content["status"] == "error" and stops and not policy.raises_exception:
+            self.aborts.failed(job, self.shell.stop_on_error_time_offset)
+        return content
+
+    def interrupt(self, callbacks: Iterable[Callable[[], object]]) -> None:
+        """Interrupt what runs; `callbacks` are called in the control thread."""
+        for callback in tuple(callbacks):
+            self.callers[SocketID.control].call_direct(callback)
+        self.interrupts.request()
+
+    def stop(self) -> None:
+        """End the kernel's life, from any thread: what blocks is interrupted, then its scope is cancelled."""
+        try:
+            self.interrupts.request()
+        finally:
+            self.callers[SocketID.shell].call_direct(self._scope.cancel)

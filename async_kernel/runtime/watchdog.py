@@ -1,0 +1,61 @@
+"""What ends a kernel that nobody else ends: a dead parent, a shutdown that hangs."""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import os
+import select
+import sys
+import threading
+from collections.abc import Callable
+from typing import Final
+
+__all__ = ["bound_shutdown", "watch_parent"]
+
+log = logging.getLogger("async_kernel")
+
+POLL_SECONDS: Final = 1.0
+
+
+def watch_parent(pid: int, when_dead: Callable[[], None]) -> None:
+    """Call `when_dead` (in a daemon thread) when the process `pid` has ended.
+
+    Where the system can wait for a process that is not a child (Linux), the thread sleeps until then.
+    """
+
+    def wait() -> None:
+        if os.getppid() == pid:
+            _wait_for(pid)
+        log.warning("the parent process %d has ended: the kernel stops", pid)
+        when_dead()
+
+    threading.Thread(target=wait, name="ParentWatch", daemon=True).start()
+
+
+def _wait_for(pid: int) -> None:
+    try:
+        descriptor = os.pidfd_open(pid)
+    except (AttributeError, OSError):  # Not Linux, or an old one: look now and then whether another has adopted us.
+        ticks = threading.Event()
+        while os.getppid() == pid:
+            ticks.wait(POLL_SECONDS)
+        return
+    try:
+        select.select([descriptor], [], [])
+    finally:
+        os.close(descriptor)
+
+
+def bound_shutdown(seconds: float, clean_up: Callable[[], None]) -> None:
+    """End the process with status 1 if it has not ended by itself in `seconds`, after a dump and `clean_up`."""
+
+    def wait() -> None:
+        threading.Event().wait(seconds)
+        log.error("the kernel did not end within %g s of being asked to; the stacks of its threads follow", seconds)
+        if sys.__stderr__ is not None:
+            faulthandler.dump_traceback(sys.__stderr__, all_threads=True)
+        clean_up()
+        os._exit(1)
+
+    threading.Thread(target=wait, name="ShutdownWatch", daemon=True).start()

@@ -1,0 +1,49 @@
+"""An error aborts what its client had sent by then: by position, and nobody else's."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+from async_kernel.runtime.dispatch import Aborts
+from async_kernel.typing import Job
+
+clock = itertools.count(1.0)
+
+
+def job(session: str = "a", subshell_id: str | None = None) -> Job[Any]:
+    header: Any = {"session": session, "subshell_id": subshell_id}
+    message: Any = {"header": header}
+    received: Any = {"msg": message, "received_time": next(clock)}
+    return received
+
+
+def test_what_was_received_before_the_error_is_aborted() -> None:
+    aborts = Aborts()
+    failing, before = job(), job()
+    for each in (failing, before):
+        aborts.received(each)
+    aborts.failed(failing)
+    after = job()
+    aborts.received(after)
+    assert aborts.covers(before)
+    assert not aborts.covers(after)
+
+
+def test_other_clients_and_subshells_go_on() -> None:
+    aborts = Aborts()
+    failing, other_client, other_subshell = job("a"), job("b"), job("a", "x")
+    for each in (failing, other_client, other_subshell):
+        aborts.received(each)
+    aborts.failed(failing)
+    assert not aborts.covers(other_client)
+    assert not aborts.covers(other_subshell)
+
+
+def test_an_offset_reaches_beyond_the_last_received() -> None:
+    aborts = Aborts()
+    failing = job()
+    aborts.received(failing)
+    aborts.failed(failing, offset=1.5)
+    assert aborts.covers(job())
+    assert not aborts.covers(job())
