@@ -39,6 +39,9 @@ class ContentError(ClientError):
 class SetupError(AsyncKernelError):
     """The kernel can't be started or installed as asked. The message says what was wrong, where, and what to do."""
 
+    key: str = ""
+    "The kernel's dotted attribute that it is about, where it is about one: whoever set it can say where."
+
 
 class KernelInterruptError(KeyboardInterrupt):
     """Raised in user code by an interrupt.

@@ -42,10 +42,15 @@ from async_kernel.typing import (
     SocketID,
 )
 
-__all__ = ["Kernel"]
+__all__ = ["Kernel", "current_kernel"]
 
 _running: weakref.ref[Kernel] | None = None
 "The one slot for the kernel of this process."
+
+
+def current_kernel() -> Kernel | None:
+    """The kernel of this process; None where none was made."""
+    return None if _running is None else _running()
 
 
 class Kernel(RequestHandlers, traitlets.HasTraits, anyio.AsyncContextManagerMixin):
@@ -87,6 +92,16 @@ class Kernel(RequestHandlers, traitlets.HasTraits, anyio.AsyncContextManagerMixi
     extensions = traitlets.List(traitlets.Unicode(), help="IPython extensions to load.")
     ipython_profile = traitlets.Unicode("default", help="The IPython profile whose startup files are run.")
 
+    owns_process: bool = False
+    "Whether it was started by `run`: then signals that end a process end the kernel."
+    stop_reason: str = ""
+    "Why it was stopped; empty until then."
+
+    _info: ConnectionInfo | None = None
+    _connection: Connection | None = None
+    _parts: Parts | None = None
+    _observe: Callable[[str], object] = staticmethod(lambda _: None)
+
     @traitlets.default("anyio_backend")
     def _default_backend(self) -> Backend:
         running = event_loops.running_backend()
@@ -120,15 +135,8 @@ class Kernel(RequestHandlers, traitlets.HasTraits, anyio.AsyncContextManagerMixi
             self.interrupts: set[Callable[[], object]] = set()
             self.event_started: Event = Event()
             self.event_stopped: Event = Event()
-            self._info: ConnectionInfo | None = None
-            self._connection: Connection | None = None
-            self._settings: dict[str, Any] = {}
             self.shell_settings: dict[str, Any] = {}
-            self.owns_process: bool = False
-            self.stop_reason: str = ""
-            "Why it was stopped; empty until then."
-            self._parts: Parts | None = None
-            self._observe: Callable[[str], object] = lambda _: None
+            self._settings: dict[str, Any] = {}
         if settings:
             self.load_settings(settings)
 
@@ -137,7 +145,7 @@ class Kernel(RequestHandlers, traitlets.HasTraits, anyio.AsyncContextManagerMixi
     @property
     def settings(self) -> dict[str, Any]:
         """Every setting loaded so far; `kernel_name` and `connection_file` always."""
-        return {"kernel_name": self.kernel_name, "connection_file": str(self.connection_file), **self._settings}
+        return {**self._settings, "kernel_name": self.kernel_name, "connection_file": self.connection_file}
 
     @property
     def kernel_info(self) -> Content:
@@ -208,7 +216,7 @@ class Kernel(RequestHandlers, traitlets.HasTraits, anyio.AsyncContextManagerMixi
         for name, value in own.items():
             setattr(self, name, value)
         self.shell_settings.update(of_shell)
-        self._settings.update(settings)
+        self._settings.update(own, **{f"shell.{name}": value for name, value in of_shell.items()})
 
     def use_connection(self, connection: Connection, observe: Callable[[str], object]) -> None:
         """Run on a connection that is open already, in place of one of its own.
@@ -260,7 +268,7 @@ class Kernel(RequestHandlers, traitlets.HasTraits, anyio.AsyncContextManagerMixi
     @staticmethod
     def stop(reason: str = "stopped by its own process") -> None:
         """Stop the kernel, from any thread; one that is still starting stops as soon as it has started."""
-        kernel = None if _running is None else _running()
+        kernel = current_kernel()
         if kernel is not None and not kernel.stop_reason:
             kernel.stop_reason = reason
             kernel._observe("stopping")

@@ -109,7 +109,11 @@ def connected(
     plan = planned(path, info, transport=transport, ip=ip, kernel_name=kernel_name)
     wire = Wire(plan.key, plan.signature_scheme)
     # The transport greets subscribers in the name of the messenger, which sends through the transport.
-    channels = ZmqTransport(plan, welcome=lambda topic: reception.messenger.welcome(topic))
+    channels = ZmqTransport(
+        plan,
+        welcome=lambda topic: reception.messenger.welcome(topic),
+        on_cut=lambda missed: reception.messenger.cut_notice(missed),
+    )
     reception = Reception(wire, channels, kernel_info)
     connection = Connection(path, not given, reception, wire, channels)
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from async_kernel.interfaces import Transport
@@ -22,6 +22,7 @@ class Messenger:
     def __init__(self, wire: Wire, transport: Transport) -> None:
         self.wire: Wire = wire
         self.transport: Transport = transport
+        self._latest: Mapping[str, Any] | None = None
 
     def publish(
         self,
@@ -45,6 +46,7 @@ class Messenger:
             header=header,
         )
         self.transport.send(SocketID.iopub, frames)
+        self._latest = parent
 
     def send(
         self, socket_id: SocketID, ident: list[bytes], msg_type: str, content: Content, parent: Message[Any]
@@ -74,3 +76,14 @@ class Messenger:
         """The frames that greet a new subscriber (JEP 65): it knows then that it misses nothing from here on."""
         content = {"subscription": subscription.decode("utf-8", "replace")}
         return self.wire.encode("iopub_welcome", content, ident=subscription)
+
+    def cut_notice(self, missed: int) -> list[Any] | None:
+        """The frames that tell a subscriber, where its output goes on, that it has missed at least `missed` messages.
+
+        It was cut because it read too slowly; nothing is said at the cut itself (0), which nobody who is cut would see.
+        """
+        if not missed:
+            return None
+        text = f"[async_kernel: this client read too slowly, {missed} or more messages of output are missing here]\n"
+        content = {"name": "stderr", "text": text}
+        return self.wire.encode("stream", content, parent=self._latest, ident=topic("stream"))

@@ -10,14 +10,12 @@ import sys
 from asyncio import current_task
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import anyio
 
+from async_kernel.scheduling.event_loops import Ended
 from async_kernel.typing import Backend
-
-if TYPE_CHECKING:
-    from async_kernel.scheduling.event_loops import Ended
 
 __all__ = ["CancelScope", "Loop", "Waiter", "absorb", "is_cancellation", "outside", "run", "shield", "sleep"]
 

@@ -7,11 +7,10 @@ are this room's own: they say which `Pending` the code runs for and who keeps tr
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 from weakref import ref
 
-if TYPE_CHECKING:
-    from async_kernel.typing import Job
+from async_kernel.typing import Job
 
 __all__ = ["Tracker", "current_job", "current_pending", "trackers"]
 

@@ -6,16 +6,14 @@ import contextvars
 import math
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import trio
 from trio import CancelScope, sleep
 from trio.lowlevel import current_task, current_trio_token, in_trio_task, reschedule
 
+from async_kernel.scheduling.event_loops import Ended
 from async_kernel.typing import Backend
-
-if TYPE_CHECKING:
-    from async_kernel.scheduling.event_loops import Ended
 
 __all__ = ["CancelScope", "Loop", "Waiter", "absorb", "is_cancellation", "outside", "run", "shield", "sleep"]
 
