@@ -1,0 +1,298 @@
+"""Run one cell: its record, its code under a policy, and how it ends."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import math
+import sys
+from _thread import get_ident
+from types import CodeType, TracebackType
+from typing import Any, Final, cast
+
+import anyio
+from IPython.core.error import InputRejected
+from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult
+
+from async_kernel.errors import KernelInterruptError
+from async_kernel.protocol.cell_policy import NO_POLICY, CellPolicy
+from async_kernel.scheduling.context import current_job
+from async_kernel.shell.compiler import KernelCompiler, split_at_futures
+from async_kernel.shell.transform import transform
+from async_kernel.typing import Content, Job
+
+__all__ = ["USER_CODE", "Running", "run", "user_traceback"]
+
+
+def run_user_code(code: CodeType, global_ns: dict[str, Any], local_ns: dict[str, Any]) -> None:
+    exec(code, global_ns, local_ns)
+
+
+async def await_user_code(code: CodeType, global_ns: dict[str, Any], local_ns: dict[str, Any]) -> None:
+    await eval(code, global_ns, local_ns)
+
+
+def call_user_code(func: Any, *args: Any) -> Any:
+    return func(*args)
+
+
+USER_CODE: Final = frozenset({run_user_code.__code__, await_user_code.__code__, call_user_code.__code__})
+"""One of these is on the stack exactly while the code of a cell is: an interrupt may be raised there."""
+
+
+class Running:
+    """A cell that runs.
+
+    Attributes:
+        job: The request; None where the cell came another way.
+        raw, cell, tree: The text as the user wrote it, as Python, and its syntax tree.
+        compiler: What compiles it.
+        policy, timeout, deadline: What it is run under.
+        result: IPython's record of how it went.
+        payload: The payloads for the reply.
+        error: The content of the last `error` message that was published for it.
+        displaying, display_error: Whether its value is being formatted; what went wrong with that.
+        interrupted: Somebody asked it to stop.
+        timed_out: It was cancelled because it took too long.
+        done: It does not run any more.
+    """
+
+    cell: str | None = None
+    tree: ast.Module | None = None
+    policy: CellPolicy = NO_POLICY
+    timeout: float = 0.0
+    deadline: float = math.inf
+    error: Content | None = None
+    display_error: Content | None = None
+    displaying: bool = False
+    interrupted: bool = False
+    timed_out: bool = False
+    done: bool = False
+    scope: anyio.CancelScope | None = None
+    prompt_count: int = 0
+    outer: Running | None = None
+
+    def __init__(self, raw: str, store_history: bool, silent: bool, compiler: KernelCompiler, **info: Any) -> None:
+        self.raw = raw
+        self.silent = silent
+        self.store_history = store_history and not silent
+        self.compiler = compiler
+        self.result: Any = ExecutionResult(ExecutionInfo(raw, self.store_history, silent, **info))
+        self.payload: list[Any] = []
+        self.job: Job[Any] | None = current_job.get()
+        self.thread: int = get_ident()
+        self.key: int = Running.current_key()
+
+    @staticmethod
+    def current_key() -> int:
+        """What the cells of the current context are found by."""
+        job = current_job.get()
+        return -get_ident() if job is None else id(job)
+
+    def set_timeout(self, seconds: float) -> None:
+        """Cancel the cell when it still awaits after so many seconds; 0 is never."""
+        self.timeout = seconds
+        if seconds:
+            self.deadline = anyio.current_time() + seconds
+
+    def interrupt(self) -> None:
+        """Cancel what the cell awaits; call it in the thread of its event loop. The reply says KernelInterruptError."""
+        self.interrupted = True
+        if self.scope is not None:
+            self.scope.cancel()
+
+    def mark_interrupted(self) -> None:
+        """Note that the error was raised in its code already."""
+        self.interrupted = True
+
+    @property
+    def quiet(self) -> bool:
+        """Whether the cell ends with a semicolon: its value is not shown."""
+        if self.cell is None or self.tree is None or ";" not in self.cell or not self.tree.body:
+            return False
+        last = self.tree.body[-1]
+        line, *rest = self.cell.split("\n")[(last.end_lineno or 1) - 1 :]
+        tail = line.encode()[last.end_col_offset :].decode(errors="replace")
+        return "\n".join((tail, *rest)).lstrip(" \t\f\\\n").startswith(";")
+
+    async def run_code(self, code: CodeType, global_ns: dict[str, Any], local_ns: dict[str, Any]) -> None:
+        """Run a code object of the cell; where it awaits, under a scope that can be cancelled.
+
+        Raises:
+            KernelInterruptError: It was cancelled by `interrupt`.
+            TimeoutError: It was cancelled because it took too long.
+        """
+        if not code.co_flags & inspect.CO_COROUTINE:
+            run_user_code(code, global_ns, local_ns)
+            return
+        where: TracebackType | None = None
+        with anyio.CancelScope(deadline=self.deadline) as self.scope:
+            if self.interrupted:
+                self.scope.cancel()
+            try:
+                await await_user_code(code, global_ns, local_ns)
+            except BaseException as exc:
+                where = exc.__traceback__
+                raise
+            return
+        if self.interrupted:
+            raise KernelInterruptError("interrupted").with_traceback(where)
+        self.timed_out = True
+        raise TimeoutError(f"the cell took longer than {self.timeout:g} seconds").with_traceback(where)
+
+
+def user_traceback(exc: BaseException) -> TracebackType | None:
+    """The traceback from the code of the cell on, without the frames that run it."""
+    entry = exc.__traceback__
+    while entry is not None and entry.tb_frame.f_code not in USER_CODE:
+        entry = entry.tb_next
+    return (entry and entry.tb_next) or exc.__traceback__
+
+
+def is_cancellation(exc: BaseException) -> bool:
+    """Whether `exc` cancels the task that runs the cell, not just something that the cell waited for."""
+    if not isinstance(exc, anyio.get_cancelled_exc_class()):
+        return False
+    if anyio.current_effective_deadline() == -math.inf:
+        return True
+    asyncio = sys.modules.get("asyncio")
+    task = asyncio.current_task() if asyncio and isinstance(exc, asyncio.CancelledError) else None
+    return task is not None and task.cancelling() > 0
+
+
+async def run(shell: Any, running: Running) -> Any:
+    """Run a cell as IPython does, events before it included; returns its `ExecutionResult`.
+
+    Several cells may run at once, in tasks and threads: nothing of this one is kept in the shell.
+    """
+    result = running.result
+    if not running.raw or running.raw.isspace():
+        running.prompt_count = shell.execution_count - 1
+        _finish(shell, running, succeeded=True)
+        return result
+    result.execution_count = shell.take_execution_count(running.store_history)
+    running.prompt_count = result.execution_count - (not running.store_history)
+    call_user_code(shell.events.trigger, "pre_execute")
+    if not running.silent:
+        call_user_code(shell.events.trigger, "pre_run_cell", result.info)
+    failed = True
+    codes = _compile(shell, running)
+    if codes is not None:
+        failed = False
+        for code in codes:
+            if failed := await _run_code(shell, running, code):
+                break
+    _finish(shell, running, succeeded=not failed)
+    return result
+
+
+def _finish(shell: Any, running: Running, *, succeeded: bool) -> None:
+    shell.last_execution_succeeded = succeeded
+    shell.last_execution_result = running.result
+    if running.store_history and shell.history_manager is not None:
+        shell.history_manager.store_output(running.result.execution_count)
+        if not succeeded and running.error is not None:
+            shell.history_manager.exceptions[running.result.execution_count] = running.error
+
+
+def _compile(shell: Any, running: Running) -> list[CodeType] | None:
+    """The code objects of a cell, noted in the history; None after showing why there are none."""
+    failure: BaseException | None = None
+    try:
+        if running.cell is None:
+            running.cell, running.tree = call_user_code(transform, shell, running.raw)
+            running.result.info.transformed_cell = running.cell
+    except Exception as exc:  # noqa: BLE001 # a user's own transformation may raise anything; it is shown below
+        failure = exc
+    cell = running.cell or running.raw
+    _remember(shell, running, cell)
+    if failure is not None:
+        shell.show_error(failure)
+        running.result.error_before_exec = failure
+        return None
+    compiler = running.compiler
+    filename = compiler.cache(cell, running.result.execution_count, raw_code=running.raw)
+    try:
+        if running.tree is None:
+            running.tree = cast("ast.Module", compiler.ast_parse(cell, filename))
+        running.tree = call_user_code(shell.transform_ast, running.tree)
+    except shell.custom_exceptions as exc:
+        shell.CustomTB(type(exc), exc, exc.__traceback__)
+        running.result.error_before_exec = exc
+    except (InputRejected, SyntaxError, OverflowError, ValueError, TypeError, MemoryError, RecursionError) as exc:
+        shell.show_compile_error(exc)
+        running.result.error_before_exec = exc
+    else:
+        return _compile_tree(shell, running, compiler, filename)
+    return None
+
+
+def _remember(shell: Any, running: Running, cell: str) -> None:
+    """Note a cell in the history and the transcript."""
+    # IPython's own rule: the cell that pastes is not stored, what it pastes is.
+    pastes = "get_ipython().run_line_magic(" in cell and "paste" in cell
+    if running.store_history and not pastes and shell.history_manager is not None:
+        shell.history_manager.store_inputs(running.result.execution_count, cell, running.raw)
+    if not running.silent and shell.transcript is not None:
+        shell.transcript.log(cell, running.raw)
+
+
+def _compile_tree(shell: Any, running: Running, compiler: KernelCompiler, filename: str) -> list[CodeType] | None:
+    assert running.tree is not None
+    body = running.tree.body
+    interactivity = "none" if running.silent else shell.ast_node_interactivity
+    if interactivity == "last_expr_or_assign":
+        _show_assigned(body)
+    if interactivity.startswith("last_expr"):
+        interactivity = "last" if body and isinstance(body[-1], ast.Expr) else "none"
+    shown = {"none": 0, "last": 1, "all": len(body)}[interactivity]
+    quiet, loud = body[: len(body) - shown], body[len(body) - shown :]
+    parts = [(part, "exec") for part in split_at_futures(quiet)] + ([(loud, "single")] if loud else [])
+    try:
+        return [compiler.compile_nodes(part, filename, mode, allow_await=shell.autoawait) for part, mode in parts]
+    except (SyntaxError, ValueError, TypeError, OverflowError, MemoryError, RecursionError) as exc:
+        # What parses may still be wrong: a `return` outside of a function.
+        running.result.error_before_exec = exc
+        shell.show_compile_error(exc)
+        return None
+
+
+def _show_assigned(body: list[ast.stmt]) -> None:
+    """Let the name that the last statement assigns to be shown."""
+    match body[-1:]:
+        case [ast.Assign(targets=[ast.Name(id=name)])]:
+            pass
+        case [ast.AugAssign(target=ast.Name(id=name)) | ast.AnnAssign(target=ast.Name(id=name))]:
+            pass
+        case _:
+            return
+    expression = ast.Expr(ast.Name(name, ast.Load()))
+    body.append(ast.fix_missing_locations(ast.copy_location(expression, body[-1])))
+
+
+async def _run_code(shell: Any, running: Running, code: CodeType) -> bool:
+    """Run a code object; whether it failed. The error is shown.
+
+    Raises:
+        BaseException: The task that runs the cell is cancelled, from outside of the cell.
+    """
+    result = running.result
+    try:
+        await running.run_code(code, shell.user_global_ns, shell.user_ns)
+    except SystemExit as exc:
+        result.error_in_exec = exc
+        shell.showtraceback(exception_only=True)
+        print("To exit: use 'exit' or 'quit'.", file=sys.stderr)
+    except shell.custom_exceptions as exc:
+        result.error_in_exec = exc
+        shell.CustomTB(type(exc), exc, user_traceback(exc))
+    except BaseException as exc:
+        if code.co_flags & inspect.CO_COROUTINE and is_cancellation(exc):
+            raise
+        result.error_in_exec = exc
+        bdb = sys.modules.get("bdb")
+        if bdb is None or not isinstance(exc, bdb.BdbQuit):  # The user has left the debugger.
+            shell.show_error(exc)
+    else:
+        return False
+    return True

@@ -1,0 +1,83 @@
+"""Magics that differ in a kernel: there is no terminal, and there is a connection."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from IPython.core import page
+from IPython.core.error import UsageError
+from IPython.core.magic import Magics, line_magic, magics_class
+from IPython.core.magics.code import CodeMagics, MacroToEdit
+from IPython.utils import openpy
+
+__all__ = ["KernelMagics"]
+
+
+@magics_class
+class KernelMagics(Magics):
+    """The magics of the kernel."""
+
+    shell: Any
+
+    @line_magic
+    def connect_info(self, _arg: str) -> None:
+        """Print what other clients need to connect to this kernel."""
+        if (connection_info := self.shell.connection_info) is None:
+            raise UsageError("%connect_info: this shell has no connection")
+        info = dict(connection_info())
+        file = info.pop("connection_file", None)
+        print(
+            json.dumps(
+                {name: value.decode() if isinstance(value, bytes) else value for name, value in info.items()}, indent=2
+            )
+        )
+        print("\nPaste the above JSON into a file, and connect with:\n    $> jupyter <app> --existing <file>")
+        if file is not None:
+            print(f"or, if you are local, you can connect with just:\n    $> jupyter <app> --existing {file}")
+
+    @line_magic
+    def gui(self, arg: str) -> None:
+        """Integrate the event loop of a GUI; without a name, none."""
+        self.shell.enable_gui(arg.strip() or None)
+
+    @line_magic
+    def edit(self, parameter_s: str = "", last_call: list[str] | None = None) -> None:
+        """Ask the frontend to open an editor: on a file, on the definition of an object, or on text from the history.
+
+        Usage:
+          %edit [-r] [target]
+        """
+        options, args = self.parse_options(parameter_s, "prxn:")
+        find_target: Any = vars(CodeMagics)["_find_edit_target"]
+        try:
+            filename, line, _ = find_target(self.shell, args, options, last_call or ["", ""])
+        except MacroToEdit:
+            raise UsageError("%edit: a macro can't be edited in a kernel") from None
+        if filename is None:
+            return
+        payload = {"source": "edit_magic", "filename": str(Path(filename).resolve()), "line_number": line}
+        self.shell.payload_manager.write_payload(payload)
+
+    @line_magic
+    def less(self, arg: str) -> None:
+        """Show a file in the pager; Python is highlighted."""
+        if not arg:
+            raise UsageError("%less: the name of a file is missing")
+        if arg.endswith(".py"):
+            page.page(self.shell.pycolorize(openpy.read_py_file(arg, skip_encoding_cookie=False)))
+        else:
+            page.page(Path(arg).read_text(encoding="utf-8", errors="replace"))
+
+    more = line_magic("more")(less)
+
+    @line_magic
+    def man(self, arg: str) -> None:
+        """Show a manual page in the pager."""
+        page.page(self.shell.getoutput(f"man {arg} | col -b", split=False))
+
+    @line_magic
+    def clear(self, _arg: str) -> None:
+        """Clear the output of the cell."""
+        self.shell.display_pub.clear_output()
