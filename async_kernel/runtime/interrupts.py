@@ -87,6 +87,17 @@ class Interrupts:
                 self._signal()
             self._start_insisting(targets)
 
+    def request_until(self, ended: Callable[[], bool]) -> None:
+        """Interrupt what runs, and what still begins to run, until `ended()`."""
+        self.request()
+
+        def insist() -> None:
+            while not ended():
+                time.sleep(RETRY_SECONDS)
+                self.request()
+
+        threading.Thread(target=insist, name="InterruptAll", daemon=True).start()
+
     def on_signal(self, _signum: int, frame: FrameType | None) -> None:
         """The handler of SIGINT; raises `KernelInterruptError` where the code of a cell is on the stack.
 

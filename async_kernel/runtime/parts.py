@@ -76,6 +76,7 @@ class Parts:
             self.messenger, allowed=lambda: kernel.stdin == "allow", flush=self.output.flush
         )
         self._scope = scope
+        self._stopping = False
         self.interrupts: Interrupts = Interrupts(
             running=lambda: tuple(self.shell.cells.values()),
             call_in_loop=callers[SocketID.shell].call_direct,
@@ -110,8 +111,9 @@ class Parts:
 
     async def execute(self, job: Job[Any]) -> Content:
         """Run a cell; where an earlier error aborts it, say so."""
-        if self.aborts.covers(job):
-            return {**error_content(RuntimeError("Aborting due to prior exception")), "status": "aborted"}
+        if self._stopping or self.aborts.covers(job):
+            reason = "the kernel stops" if self._stopping else "Aborting due to prior exception"
+            return {**error_content(RuntimeError(reason)), "status": "aborted"}
         request: ExecuteRequest = parse(MsgType.execute_request, job["msg"]["content"])
         if subshell_of(job) is not None:
             raise ClientError(f"execute_request: subshell_id: there is no subshell {subshell_of(job)!r}")
@@ -140,7 +142,9 @@ class Parts:
 
     def stop(self) -> None:
         """End the kernel's life, from any thread: what blocks is interrupted, then its scope is cancelled."""
+        self._stopping = True
+        shell = self.callers[SocketID.shell]
         try:
-            self.interrupts.request()
+            self.interrupts.request_until(lambda: shell.stopped.is_set())
         finally:
-            self.callers[SocketID.shell].call_direct(self._scope.cancel)
+            shell.call_direct(self._scope.cancel)

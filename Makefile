@@ -1,0 +1,51 @@
+# Everything a developer needs; `make help` lists it. Only Python and make must be there already.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+NOTEBOOK ?= docs/notebooks/quickstart.ipynb
+
+.PHONY: help run test test-all lint docs bench clean
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+run: $(BIN)/.installed-notebook  ## Install three kernels into .venv and execute a notebook on each
+	$(BIN)/async-kernel install --sys-prefix --profile default --profile trio --profile fast
+	$(BIN)/python docs/run_notebook.py $(NOTEBOOK) --kernel async async-trio async-fast
+
+test: $(BIN)/.installed-test  ## Run the tests (TESTS="tests/protocol -k wire" for some of them)
+	$(BIN)/python -m pytest $(TESTS)
+
+test-all:  ## Run the tests on every python3.11 to python3.14 that runs
+	@status=0; for version in 3.11 3.12 3.13 3.14; do \
+		if "python$$version" -c 'import venv' >/dev/null 2>&1; then \
+			echo "== python$$version"; \
+			$(MAKE) --no-print-directory test PYTHON="python$$version" VENV=".venv-$$version" || status=1; \
+		else \
+			echo "== python$$version: skipped, it is not there or does not run"; \
+		fi; \
+	done; exit $$status
+
+lint: $(BIN)/.installed-lint $(BIN)/.installed-test  ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright --warnings --pythonpath $(BIN)/python
+
+docs: $(BIN)/.installed-docs  ## Build the site in docs/_build/html; its notebooks are executed, warnings are errors
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+bench: $(BIN)/.installed-bench  ## Measure the kernels side by side (BENCH="--rounds 3" for options)
+	$(BIN)/python -m benchmarks $(BENCH)
+
+clean:  ## Remove what the other targets made
+	rm -rf .venv .venv-3.* build dist docs/_build docs/_generated benchmarks/.envs .pytest_cache .ruff_cache .coverage*
+	find async_kernel benchmarks docs tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# One stamp for each extra, made anew when pyproject.toml has changed.
+$(BIN)/.installed-%: pyproject.toml | $(BIN)/python
+	@echo "installing async_kernel[$*] into $(VENV) …"
+	$(BIN)/python -m pip install -q -e ".[$*]"
+	@touch $@
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
