@@ -48,8 +48,9 @@ def launch(profile: Profile, connection_file: Path | None = None, report: Report
     path = new_connection_file() if connection_file is None else connection_file.absolute()
     if profile.values["settings"]:
         make_kernel(settings, path)  # Their names and values are the user's: refuse them before anything is bound.
+    asked_to_end: list[int] = []
     with (
-        signals_handled(_early_signals()),
+        signals_handled(_early_signals(asked_to_end)),
         connected(
             path,
             transport=profile.values["transport"],
@@ -58,10 +59,12 @@ def launch(profile: Profile, connection_file: Path | None = None, report: Report
             kernel_info=lambda: kernel_info(settings.get("help_links", HELP_LINKS)),
         ) as connection,
     ):
-        return serve(settings, path, connection, report)
+        return serve(settings, path, connection, report, asked_to_end)
 
 
-def serve(settings: dict[str, Any], path: Path, connection: Connection, report: Report | None) -> int:
+def serve(
+    settings: dict[str, Any], path: Path, connection: Connection, report: Report | None, asked_to_end: list[int]
+) -> int:
     """Make the kernel, hand it the connection and run it until it is stopped."""
     kernel = make_kernel(settings, path)
     began = time.monotonic()
@@ -75,6 +78,8 @@ def serve(settings: dict[str, Any], path: Path, connection: Connection, report: 
             bound_shutdown(SHUTDOWN_SECONDS, lambda: connection.close(0.1))
 
     kernel.use_connection(connection, observe)
+    if asked_to_end:  # And something that was being imported has swallowed it.
+        return 0
     if (parent := os.environ.get("JPY_PARENT_PID", "")).isdigit() and int(parent) > 1:
         watch_parent(int(parent), lambda: kernel.stop("the parent process has ended"))
     kernel.run()
@@ -89,10 +94,11 @@ def make_kernel(settings: dict[str, Any], path: Path) -> Any:
     return Kernel({**settings, "connection_file": path})
 
 
-def _early_signals() -> dict[signal.Signals, Callable[[int, object], None]]:
+def _early_signals(asked_to_end: list[int]) -> dict[signal.Signals, Callable[[int, object], None]]:
     """What signals do before the kernel itself handles them: they end it too, through every `finally`."""
 
-    def end(_signum: int, _frame: object) -> NoReturn:
+    def end(signum: int, _frame: object) -> NoReturn:
+        asked_to_end.append(signum)
         sys.exit(0)
 
     def ignore(_signum: int, _frame: object) -> None:

@@ -22,7 +22,7 @@ from async_kernel.runtime.publishing import Publishing
 from async_kernel.scheduling.caller import Caller
 from async_kernel.scheduling.context import current_job
 from async_kernel.scheduling.event_loops import CancelScope
-from async_kernel.shell.execution import USER_CODE
+from async_kernel.shell.execution import USER_CODE, Running
 from async_kernel.shell.interactive import AsyncInteractiveShell
 from async_kernel.shell.outstream import Name, Output, TextSink
 from async_kernel.typing import Content, HandlerType, Job, MsgType, SocketID
@@ -78,12 +78,16 @@ class Parts:
         self._scope = scope
         self._stopping = False
         self.interrupts: Interrupts = Interrupts(
-            running=lambda: tuple(self.shell.cells.values()),
+            running=self._running_cells,
             call_in_loop=callers[SocketID.shell].call_direct,
             wake_inputs=self.inputs.interrupt,
             user_code=USER_CODE,
             when_idle=when_idle,
         )
+
+    def _running_cells(self) -> tuple[Running, ...]:
+        shell = self.__dict__.get("shell")  # It is made after the signal handlers are set.
+        return () if shell is None else tuple(shell.cells.values())
 
     def receive(self, job: Job[Any], handler: Callable[[Job[Any]], None]) -> None:
         """Take a job from the reception: an answer to `input()` goes to who waits for it, the rest to `handler`."""

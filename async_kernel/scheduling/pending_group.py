@@ -48,12 +48,12 @@ class PendingTracker:
 class PendingManager(PendingTracker):
     """Tracks the Pendings made in its contexts while it is active::
 
-    manager = PendingManager()
-    manager.activate()
-    token = manager.start_tracking()
-    ...
-    manager.stop_tracking(token)
-    manager.deactivate(cancel_pending=True)
+        manager = PendingManager()
+        manager.activate()
+        token = manager.start_tracking()
+        ...
+        manager.stop_tracking(token)
+        manager.deactivate(cancel_pending=True)
     """
 
     def __init__(self) -> None:
