@@ -46,7 +46,9 @@ class PendingTracker:
 
 
 class PendingManager(PendingTracker):
-    """Tracks the Pendings made in its contexts while it is active::
+    """Tracks the Pendings made in its contexts while it is active.
+
+    Use it so::
 
         manager = PendingManager()
         manager.activate()
