@@ -77,9 +77,9 @@ ROOMS: Mapping[str, Room] = {
     "runtime": Room(
         (4, 0),
         "traitlets anyio msgspec comm jupyter_core",
-        "settings identity messenger patches interrupts handlers publishing input_requests reception connection "
-        "dispatch failures watchdog parts lifecycle",
-        1000,
+        "settings identity kernel_log messenger patches interrupts handlers publishing input_requests reception "
+        "connection dispatch failures watchdog parts lifecycle",
+        1300,
     ),
     "kernel": Room((4, 1), "traitlets anyio"),
     # floor 5: application

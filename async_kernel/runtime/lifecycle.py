@@ -20,6 +20,7 @@ from async_kernel.comm import Comm
 from async_kernel.protocol.connection_info import ConnectionInfo
 from async_kernel.runtime import failures
 from async_kernel.runtime.connection import Connection, connected
+from async_kernel.runtime.kernel_log import kernel_log
 from async_kernel.runtime.parts import Living, Parts
 from async_kernel.runtime.patches import Patch, SignalHandler, patched, signals_handled
 from async_kernel.scheduling import event_loops
@@ -40,6 +41,7 @@ class Owner(Living, Protocol):
     history: Any
     completer: Any
     ipython_profile: Any
+    log_level: Any
     startup: Any
     extensions: Any
     owns_process: bool
@@ -64,6 +66,7 @@ async def life(
         attach: Given the parts as soon as they stand: the kernel then receives.
     """
     async with AsyncExitStack() as stack:
+        stack.enter_context(kernel_log(kernel.log_level))
         if connection is None:
             connection = stack.enter_context(_own_connection(kernel, info))
         backend = event_loops.running_backend() or Backend.asyncio

@@ -49,6 +49,8 @@ def test_untrusted_frames_are_dropped(kernel: RunningKernel, channel: str) -> No
     ):
         send_raw(kernel, frames, channel)
     answers(kernel)
+    # Nothing of it shows in a cell: it goes to the kernel's own log.
+    assert text_of(kernel.run("print('next', end='')")[1], "stderr") == ""
 
 
 def test_a_replayed_message_runs_once(kernel: RunningKernel) -> None:

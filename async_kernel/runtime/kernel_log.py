@@ -1,0 +1,36 @@
+"""The kernel's own log: its level, and where it goes when the program has said nothing of it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Final
+
+__all__ = ["kernel_log"]
+
+KERNEL_LOG: Final = logging.getLogger("async_kernel")
+FORMAT: Final = "async-kernel: %(levelname)s: %(asctime)s: %(message)s"
+
+
+@contextmanager
+def kernel_log(level: str, log: logging.Logger = KERNEL_LOG) -> Generator[None]:
+    """Log from `level` on while inside.
+
+    A program that has set logging up gets the records as it wants them. Where there is no handler they go to the
+    process's own stderr: without this, Python would write them to `sys.stderr`, which is the notebook's last cell.
+    """
+    before = log.level
+    log.setLevel(level.upper())
+    handler = logging.StreamHandler(sys.__stderr__)
+    handler.setFormatter(logging.Formatter(FORMAT))
+    own = sys.__stderr__ is not None and not log.hasHandlers()
+    if own:
+        log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
+        if own:
+            log.removeHandler(handler)
