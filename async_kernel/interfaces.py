@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeAlias
 
 from async_kernel.typing import Content, Job, Message, NoValue, NoValueType, SocketID
 
-__all__ = ["Frames", "InputSource", "Publisher", "Receive", "Transport"]
+__all__ = ["Frames", "Publisher", "Receive", "Transport"]
 
 Frames: TypeAlias = Sequence[bytes | bytearray | memoryview]
 """The frames of one message as a socket sends or receives them, identities first."""
@@ -52,21 +52,4 @@ class Publisher(Protocol):
         buffers: Sequence[Any] | None = None,
     ) -> None:
         """`parent` defaults to the message that the current context belongs to."""
-        ...
-
-
-class InputSource(Protocol):
-    """Asks the person at the frontend for a line of text."""
-
-    def raw_input(self, prompt: object = "") -> str:
-        """Ask for a line and wait for it.
-
-        Raises:
-            StdinNotImplementedError: The current request does not allow it.
-            KernelInterruptError: The wait was interrupted.
-        """
-        ...
-
-    def getpass(self, prompt: object = "", stream: Any = None) -> str:
-        """Ask for a line that is not echoed and wait for it."""
         ...

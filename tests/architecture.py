@@ -71,7 +71,6 @@ ROOMS: Mapping[str, Room] = {
         "compiler transform outstream display history lookup process_state startup execution magics setup interactive",
         1500,
     ),
-    "debugger": Room((3, 0), "debugpy", lines=600),
     "comm": Room((3, 0), "comm", lines=120),
     # floor 4: the kernel over its runtime
     "runtime": Room(

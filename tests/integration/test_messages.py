@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -38,6 +39,13 @@ def test_twenty_thousand_lines_arrive_complete_and_in_order(kernel: RunningKerne
     assert reply["content"]["status"] == "ok"
     assert text_of(published) == "".join(f"{i}\n" for i in range(20_000))
     assert len([m for m in published if m["msg_type"] == "stream"]) <= 100
+
+
+def test_trio_over_ipc(start_kernel: Callable[..., RunningKernel]) -> None:
+    """The same for the pair of backend and transport that no built-in profile has."""
+    kernel = start_kernel("--profile", "trio", "--set", "transport=ipc")
+    test_thousand_requests_at_once_are_answered_in_order(kernel)
+    test_twenty_thousand_lines_arrive_complete_and_in_order(kernel)
 
 
 def test_output_is_in_order_across_streams_and_displays(kernel: RunningKernel) -> None:
