@@ -5,6 +5,7 @@ The channels are bound and `kernel_info` is answered before the kernel itself, i
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -72,6 +73,8 @@ def serve(
 
     def observe(event: str) -> None:
         if event == "started":
+            gc.freeze()
+            gc.enable()
             tell("started", {"connection_file": path, "info": connection.info})
             threading.Thread(target=remove_stale, args=(path.parent,), name="RemoveStale", daemon=True).start()
         elif event == "stopping":

@@ -151,3 +151,11 @@ def test_trio_without_trio(tmp_path: Path) -> None:
     said = refused(tmp_path / "k.json", "--profile", "trio", PYTHONPATH=str(blocker))
     assert "trio" in said
     assert "pip install" in said
+
+
+@pytest.mark.parametrize("profile", ["default", "trio"])
+def test_garbage_is_collected(start_kernel: Callable[..., RunningKernel], profile: str) -> None:
+    """The collector rests while the kernel starts; cells have it back."""
+    kernel = start_kernel("--profile", profile)
+    _, published = kernel.run("import gc; print(gc.isenabled())")
+    assert text_of(published) == "True\n"
