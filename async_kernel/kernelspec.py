@@ -145,7 +145,7 @@ def spec_content(
     """The content of `kernel.json` for a profile."""
     values = profile.values
     metadata: dict[str, Any] = {
-        "debugger": True,
+        "debugger": False,  # A frontend would offer its panel, and nothing would answer: it is not built yet.
         "supported_encryption": ["curve"],
         MARKER: {"profile": reference or profile.reference, "digest": digest or profile_digest(profile)},
     }

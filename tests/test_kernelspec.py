@@ -52,7 +52,7 @@ def test_the_kernelspec_of_a_profile(kernels: Path) -> None:
         "interrupt_mode": "message",
         "kernel_protocol_version": "5.5.0",
         "env": {},
-        "metadata": {"debugger": True, "supported_encryption": ["curve"], "async_kernel": {"profile": "trio"}},
+        "metadata": {"debugger": False, "supported_encryption": ["curve"], "async_kernel": {"profile": "trio"}},
     }
 
 
@@ -133,7 +133,7 @@ def test_a_foreign_kernelspec_is_left_alone(kernels: Path) -> None:
     with pytest.raises(SetupError, match="was not written by async-kernel: it is not touched"):
         kernelspec.remove_kernel_spec("async", kernel_dir=kernels)
     assert files(foreign) == before
-    assert written(kernelspec.write_kernel_spec(kernel_dir=kernels, replace=True))["metadata"]["debugger"]
+    assert written(kernelspec.write_kernel_spec(kernel_dir=kernels, replace=True))["metadata"]["supported_encryption"]
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"metadata": []}', '{"metadata": {"async_kernel": {}}}', "\xff"])

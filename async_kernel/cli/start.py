@@ -107,13 +107,18 @@ def reporter(profile: Profile) -> Callable[[str, Mapping[str, Any]], None] | Non
     if not profile.values["print_kernel_messages"] or not (said or at_terminal):
         return None
 
+    # While the kernel runs, sys.stderr is the cells'.
+    terminal = sys.stderr
+
+    def line(text: str) -> None:
+        print(f"async-kernel: {text}", file=terminal, flush=True)
+
     def report(event: str, facts: Mapping[str, Any]) -> None:
         if event == "started":
             values, file = profile.values, facts["connection_file"]
-            kernel = f"profile {profile.name}, {values['backend']}, {values['transport']}"
-            tell("", f"async-kernel: started ({kernel}): {file}")
-            tell("", f"async-kernel: connect with: jupyter console --existing {file}    stop with Ctrl-C")
+            line(f"started (profile {profile.name}, {values['backend']}, {values['transport']}): {file}")
+            line(f"connect with: jupyter console --existing {file}    stop with Ctrl-C")
         elif event == "stopped":
-            tell("", f"async-kernel: stopped after {facts['uptime']:.1f} s: {facts['reason'] or 'asked to'}")
+            line(f"stopped after {facts['uptime']:.1f} s: {facts['reason'] or 'asked to'}")
 
     return report

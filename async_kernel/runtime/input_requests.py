@@ -43,10 +43,12 @@ class InputRequests:
             StdinNotImplementedError: The current request does not allow it.
             KernelInterruptError: The wait was interrupted.
         """
+        __tracebackhide__ = True
         return self._ask("raw_input", str(prompt), password=False)
 
     def getpass(self, prompt: object = "Password: ", stream: Any = None) -> str:
         """Ask for a line that is not echoed and wait for it; `stream` is for compatibility with `getpass.getpass`."""
+        __tracebackhide__ = True
         return self._ask("getpass", str(prompt), password=True)
 
     def receive(self, job: Job[Any]) -> None:
@@ -58,7 +60,7 @@ class InputRequests:
                 # The latest question is the one on the frontend's screen.
                 waiting[-1].put(value if isinstance(value, str) else "")
 
-    def interrupt(self, reason: str = "") -> bool:
+    def interrupt(self, reason: str = "interrupted") -> bool:
         """Wake every wait with a `KernelInterruptError`; return whether there was one."""
         with self._lock:
             waits = [each for waiting in self._waiting.values() for each in waiting]
@@ -67,6 +69,7 @@ class InputRequests:
         return bool(waits)
 
     def _ask(self, function: str, prompt: str, *, password: bool) -> str:
+        __tracebackhide__ = True
         job = current_job.get()
         if job is None or not self._allowed() or not job["msg"]["content"].get("allow_stdin", False):
             raise StdinNotImplementedError(

@@ -148,6 +148,7 @@ def _open_shell(kernel: Owner, parts: Parts, backend: Backend) -> Generator[Asyn
         completer=kernel.completer,
         **kernel.shell_settings,
     )
+    shell.kernel = kernel  # Where ipywidgets and other libraries look for it.
     try:
         startup = [Path(each["file"]) if "file" in each else each["code"] for each in kernel.startup]
         shell.startup(kernel.extensions, startup)

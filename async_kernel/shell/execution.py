@@ -146,7 +146,16 @@ def user_traceback(exc: BaseException) -> TracebackType | None:
     entry = exc.__traceback__
     while entry is not None and entry.tb_frame.f_code not in USER_CODE:
         entry = entry.tb_next
-    return (entry and entry.tb_next) or exc.__traceback__
+    first = (entry and entry.tb_next) or exc.__traceback__
+    # IPython shows the innermost frame even where it is hidden: an interrupt's would be the signal handler.
+    last = entry = first
+    while entry is not None:
+        if not entry.tb_frame.f_locals.get("__tracebackhide__", False):
+            last = entry
+        entry = entry.tb_next
+    if last is not None:
+        last.tb_next = None
+    return first
 
 
 def is_cancellation(exc: BaseException) -> bool:

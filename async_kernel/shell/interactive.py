@@ -59,6 +59,9 @@ class AsyncInteractiveShell(KernelSetup, InteractiveShell):  # pyright: ignore[r
         cells: The cells that run now.
     """
 
+    kernel: Any = None
+    "The kernel, for the libraries that look for it here (ipywidgets); nothing of this package does."
+
     timeout = Float(0.0, min=0.0, help="Seconds after which a cell that awaits is cancelled; 0 is never.").tag(
         config=True
     )

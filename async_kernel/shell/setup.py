@@ -44,7 +44,7 @@ class KernelSetup(Lookup):
         profile = traits.pop("profile_dir", None) or open_profile(traits.get("ipython_dir"), ipython_profile)
         config = traits.pop("config", None)
         config = load_config(profile) if config is None else config
-        # Libraries, tqdm among them, know a kernel by this section.
+        # Libraries know a kernel by this section.
         config.IPKernelApp.async_kernel = True
         folder = traits.pop("ipython_dir", None) or os.path.dirname(profile.location)
         super().__init__(profile_dir=profile, ipython_dir=folder, config=config, **traits)

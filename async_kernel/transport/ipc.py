@@ -29,7 +29,6 @@ def make_folder(folder: Path) -> bool:
         SetupError: It can't be made.
     """
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700)
     except FileExistsError:
         if folder.is_dir():
@@ -37,7 +36,8 @@ def make_folder(folder: Path) -> bool:
         raise SetupError(f"can't make the folder {folder} for the ipc sockets: a file is in its place") from None
     except OSError as error:
         raise SetupError(
-            f"can't make the folder {folder} for the ipc sockets: {error.strerror}. Choose another `ip` (a path)"
+            f"can't make the folder {folder} for the ipc sockets: {error.strerror}. Choose a folder that "
+            "you may write to (the connection file's, or JUPYTER_RUNTIME_DIR), or another `ip` (a path)"
         ) from error
     return True
 

@@ -45,6 +45,9 @@ def test_what_runs_is_interrupted(kernel: RunningKernel, code: str) -> None:
     assert time.monotonic() - began < 5
     assert reply["content"]["status"] == "error"
     assert reply["content"]["ename"] == "KernelInterruptError"
+    assert reply["content"]["evalue"] == "interrupted"
+    # The user's traceback ends in the user's code, not in the machinery that has interrupted it.
+    assert "async_kernel" not in "".join(reply["content"]["traceback"])
     assert text_of(kernel.run("print('next')")[1]) == "next\n"
 
 
@@ -52,7 +55,9 @@ def test_an_interrupt_ends_input(kernel: RunningKernel) -> None:
     msg_id = kernel.client.execute("input('?')", allow_stdin=True)
     kernel.client.get_stdin_msg(timeout=TIMEOUT)
     interrupt(kernel)
-    assert kernel.reply(msg_id)["content"]["ename"] == "KernelInterruptError"
+    content = kernel.reply(msg_id)["content"]
+    assert (content["ename"], content["evalue"]) == ("KernelInterruptError", "interrupted")
+    assert "async_kernel" not in "".join(content["traceback"])
     assert text_of(kernel.run("print('next')")[1]) == "next\n"
 
 

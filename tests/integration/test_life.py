@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import socket
 import subprocess
@@ -116,7 +117,9 @@ def test_what_cannot_start_says_why(tmp_path: Path) -> None:
     assert str(path) in refused(path)
     path.write_text(json.dumps({"ip": "127.0.0.1", "transport": "tcp", "key": "x"}))
     assert "_port" in refused(path)
-    assert "folder" in refused(tmp_path / "missing" / "k.json").lower()
+    for profile in ("default", "fast"):
+        assert "folder" in refused(tmp_path / "missing" / "k.json", "--profile", profile)
+        assert not (tmp_path / "missing").exists()
 
 
 def test_a_taken_port_says_so(tmp_path: Path) -> None:
@@ -159,3 +162,23 @@ def test_garbage_is_collected(start_kernel: Callable[..., RunningKernel], profil
     kernel = start_kernel("--profile", profile)
     _, published = kernel.run("import gc; print(gc.isenabled())")
     assert text_of(published) == "True\n"
+
+
+def test_the_terminal_is_told(tmp_path: Path) -> None:
+    """Who starts a kernel by hand reads where it is and how to connect, also when the cells have taken `sys.stderr`."""
+    path = tmp_path / "k.json"
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "async_kernel", "run", "-f", str(path)]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=theirs)
+    os.close(theirs)
+    try:
+        with open(ours, encoding="utf-8", errors="replace") as terminal:
+            started = terminal.readline()
+            assert "started (profile default, asyncio, tcp)" in started
+            assert str(path) in started
+            assert f"jupyter console --existing {path}" in terminal.readline()
+            process.terminate()
+            assert "stopped after" in terminal.readline()
+    finally:
+        process.kill()
+        process.communicate()
