@@ -19,9 +19,10 @@ import psutil
 import zmq
 
 from benchmarks import environments
-from benchmarks.client import WrongAnswerError
+from benchmarks.client import UnsupportedError, WrongAnswerError
 from benchmarks.kernels import CANDIDATES, Candidate, RunningKernel
-from benchmarks.rows import MEASURES, Samples, life
+from benchmarks.measures import Samples, life
+from benchmarks.rows import MEASURES
 from benchmarks.table import Record, figures, table
 
 if TYPE_CHECKING:
@@ -97,6 +98,9 @@ class Bench:
         """Take one sample; a wrong or missing answer is noted as a failure."""
         try:
             samples = measure(kernel)
+        except UnsupportedError:
+            self.records[candidate.name].unsupported.add(name)
+            return True
         except FAULTS as error:
             self.records[candidate.name].fail(name, f"{type(error).__name__}: {error}")
             return False

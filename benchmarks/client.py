@@ -28,6 +28,10 @@ class WrongAnswerError(Exception):
     """A kernel's answer is missing, late or not what was asked for: this is a failure, not a time."""
 
 
+class UnsupportedError(Exception):
+    """A kernel does not claim to do what is measured: this is neither a failure nor a time."""
+
+
 @dataclass
 class Request:
     """One signed request, ready to be sent."""
@@ -65,14 +69,15 @@ class Client:
         connection_file.write_text(json.dumps({**info, "signature_scheme": "hmac-sha256", "kernel_name": ""}), "utf-8")
         connection_file.chmod(0o600)
         self.session = Session(key=b"benchmark")
+        self.context, self.shell_port = context, ports["shell_port"]
         self.sockets = {
-            name: self._connect(context, kind, ports[f"{name}_port"])
+            name: self.connect(context, kind, ports[f"{name}_port"])
             for name, kind in (("shell", zmq.DEALER), ("control", zmq.DEALER), ("iopub", zmq.SUB))
         }
         self.sockets["iopub"].setsockopt(zmq.SUBSCRIBE, b"")
 
     @staticmethod
-    def _connect(context: zmq.Context[zmq.Socket[bytes]], kind: int, port: int) -> zmq.Socket[bytes]:
+    def connect(context: zmq.Context[zmq.Socket[bytes]], kind: int, port: int) -> zmq.Socket[bytes]:
         socket = context.socket(kind)
         for option in (zmq.LINGER, zmq.SNDHWM, zmq.RCVHWM):
             socket.setsockopt(option, 0)
@@ -85,13 +90,17 @@ class Client:
         for each in self.sockets.values():
             each.close()
 
-    def request(self, msg_type: str, **content: Any) -> Request:
+    def request(self, msg_type: str, /, subshell: str | None = None, **content: Any) -> Request:
         message = self.session.msg(msg_type, content)
+        if subshell is not None:
+            message["header"]["subshell_id"] = subshell
         return Request(message["msg_id"], msg_type, self.session.serialize(message))
 
     def execute(self, code: str, **content: Any) -> Request:
-        defaults = {"silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False}
-        return self.request("execute_request", code=code, **{**defaults, "stop_on_error": True, **content})
+        fields: dict[str, Any] = {"silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False}
+        fields.update(content, code=code)
+        fields.setdefault("stop_on_error", True)
+        return self.request("execute_request", **fields)
 
     def send(self, request: Request, channel: str = "shell") -> None:
         self.sockets[channel].send_multipart(request.frames)
@@ -130,6 +139,54 @@ class Client:
                     answer.iopub.append(iopub.recv_multipart(zmq.NOBLOCK))
                     idle = is_idle(answer.iopub[-1], msg_id)
 
+    def gather(self, requests: list[Request], timeout: float = 20.0, *, replies: bool = True) -> Answer:
+        """What `run` does for requests that may be answered in any order; without `replies`: for comm messages."""
+        answer = Answer()
+        started = time.perf_counter()
+        deadline = started + timeout
+        for request in requests:
+            self.send(request)
+        shell, iopub = self.sockets["shell"], self.sockets["iopub"]
+        poller = zmq.Poller()
+        poller.register(shell, zmq.POLLIN)
+        poller.register(iopub, zmq.POLLIN)
+        idle, wanted = 0, len(requests) if replies else 0
+        while len(answer.shell) < wanted or idle < len(requests):
+            ready = dict(poller.poll(max(0, int((deadline - time.perf_counter()) * 1000))))
+            if not ready:
+                raise WrongAnswerError(f"{len(answer.shell)} of {wanted} replies, {idle} of {len(requests)} idle")
+            if shell in ready:
+                answer.shell.append(shell.recv_multipart())
+            if iopub in ready:
+                answer.iopub.append(iopub.recv_multipart())
+                idle += is_idle(answer.iopub[-1], b"")
+        answer.seconds = time.perf_counter() - started
+        return answer
+
+    def check_each(self, answer: Answer, requests: list[Request]) -> list[dict[str, Any]]:
+        """Every request has one busy, one idle and, where there are any, one ok reply; what was published."""
+        by_id = {request.msg_id: request for request in requests}
+        if answer.shell:
+            asked = dict(by_id)
+            for reply in map(self.parse, answer.shell):
+                self.content_of(reply, asked.pop(reply["parent_header"].get("msg_id"), requests[0]))
+        published = [self.parse(frames) for frames in answer.iopub]
+        states = sorted(
+            (m["parent_header"].get("msg_id"), m["content"]["execution_state"]) for m in published if is_state(m)
+        )
+        if states != sorted((msg_id, state) for msg_id in by_id for state in ("busy", "idle")):
+            raise WrongAnswerError(
+                f"{len(requests)} requests need one busy and one idle each, got {len(states)} states"
+            )
+        return published
+
+    def ask(self, request: Request, channel: str, timeout: float = 20.0) -> dict[str, Any]:
+        """The content of the checked reply."""
+        self.send(request, channel)
+        if not self.sockets[channel].poll(int(timeout * 1000)):
+            raise WrongAnswerError(f"no {request.msg_type} reply on {channel} in {timeout} s")
+        return self.check_reply(self.sockets[channel].recv_multipart(), request)
+
     def reply(self, request: Request, channel: str, timeout: float = 20.0) -> float:
         """Send `request` on `channel`; the seconds until its reply is here. Only the reply is read and checked."""
         started = time.perf_counter()
@@ -156,7 +213,10 @@ class Client:
         return self.session.deserialize(parts)
 
     def check_reply(self, frames: list[bytes], request: Request) -> dict[str, Any]:
-        message = self.parse(frames)
+        """The content of a reply, which must be the one to `request`, and ok."""
+        return self.content_of(self.parse(frames), request)
+
+    def content_of(self, message: dict[str, Any], request: Request) -> dict[str, Any]:
         content = message["content"]
         expected = request.msg_type.replace("_request", "_reply")
         if message["parent_header"].get("msg_id") != request.msg_id or message["msg_type"] != expected:

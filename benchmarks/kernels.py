@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import psutil
 
-from benchmarks.client import Client, WrongAnswerError
+from benchmarks.client import Client, UnsupportedError, WrongAnswerError
 
 if TYPE_CHECKING:
     import zmq
@@ -29,22 +29,32 @@ class Candidate(NamedTuple):
     "The name of its environment (environments.py)."
     arguments: tuple[str, ...]
     "What follows the interpreter on its command line."
+    can: frozenset[str] = frozenset()
+    "What of `tasks`, `comms`, `lookup` (completion, inspection) and `interrupts` it claims to do."
 
+
+KERNEL = frozenset({"comms", "lookup", "interrupts"})
 
 CANDIDATES = (
-    Candidate("ipykernel", "ipykernel", ("-m", "ipykernel_launcher", "-f", CONNECTION_FILE)),
+    Candidate("ipykernel", "ipykernel", ("-m", "ipykernel_launcher", "-f", CONNECTION_FILE), KERNEL),
     Candidate(
         "async-kernel 0.23",
         "async-kernel",
         ("-m", "async_kernel", "start", f"--connection_file={CONNECTION_FILE}", "--name=async"),
+        KERNEL | {"tasks"},
     ),
     Candidate("limit", "ipykernel", (str(HERE / "limit_kernel.py"), "-f", CONNECTION_FILE)),
     *(
-        Candidate(profile, "ours", ("-m", "async_kernel", "run", "-f", CONNECTION_FILE, "--profile", profile))
+        Candidate(
+            profile,
+            "ours",
+            ("-m", "async_kernel", "run", "-f", CONNECTION_FILE, "--profile", profile),
+            KERNEL | {"tasks"},
+        )
         for profile in ("default", "trio", "fast")
     ),
 )
-BASE = CANDIDATES[0].name
+BASE, LIMIT = CANDIDATES[0].name, CANDIDATES[2].name
 
 
 class RunningKernel:
@@ -88,6 +98,20 @@ class RunningKernel:
         """User and system time of the process and its children so far."""
         times = [each.cpu_times() for each in self._processes()]
         return sum(each.user + each.system for each in times)
+
+    def needs(self, feature: str) -> None:
+        """Leave the measure where the kernel does not claim to have what it needs.
+
+        Raises:
+            UnsupportedError: It does not.
+        """
+        if feature not in self.candidate.can:
+            raise UnsupportedError(feature)
+
+    def scheduled_seconds(self) -> float:
+        """The time that all threads of the process were running so far, in nanoseconds' resolution (Linux)."""
+        tasks = Path(f"/proc/{self.process.pid}/task").iterdir()
+        return sum(int((task / "schedstat").read_text("ascii").split()[0]) for task in tasks) / 1e9
 
     def resident_mib(self) -> float:
         return sum(each.memory_info().rss for each in self._processes()) / 2**20

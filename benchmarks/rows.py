@@ -1,18 +1,16 @@
-"""What is measured: each row of the table with its targets, and the functions that take the samples."""
+"""What is measured: each row of the table with its targets, and the measures by name."""
 
 from __future__ import annotations
 
-import gc
-import time
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
-from benchmarks.client import WrongAnswerError
+from benchmarks import measures, side_by_side, volume
+from benchmarks.kernels import RunningKernel
+from benchmarks.measures import Samples
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
-
-    from benchmarks.kernels import RunningKernel
+BEST = "best"
+"In a target: the best of the kernels that ours are compared with."
 
 
 class Target(NamedTuple):
@@ -51,137 +49,47 @@ ROWS = (
     Row("kernel_info on control, a cell sleeps", "control_sleeping", "ms", (Target(0.3),)),
     Row("kernel_info on control, a cell computes", "control_computing", "ms", (Target(0.25),)),
     Row("kernel_info on control, a cell computes, p99", "control_computing", "ms", (Target(20, ""),), "p99"),
+    Row("200 cells of `await sleep(0.05)` as tasks, ÷ 0.05 s", "tasks", "", (Target(4, ""),)),
+    Row("50 clients, 20 round trips each", "clients", "/s", (Target(5, at_least=True),)),
+    Row("complete, a cell sleeps", "complete_sleeping", "ms", (Target(0.8, BEST),)),
+    Row("5 shells `sleep(0.5)` at once, ÷ 0.5 s", "shells", "", (Target(1.05, ""),)),
+    Row("create a subshell", "subshell_create", "ms", (Target(0.8, BEST),)),
+    Row("delete a subshell", "subshell_delete", "ms", (Target(0.8, BEST),)),
+    Row("comm round trip", "comm", "ms", (Target(0.4),)),
+    Row("2,000 comm messages at once", "comm_burst", "ms", (Target(0.15),)),
+    Row("completion", "completion", "ms", (Target(0.8, BEST),)),
+    Row("inspection", "inspection", "ms", (Target(0.8, BEST),)),
+    Row("interrupt → idle: Python loop", "interrupt_loop", "ms", (Target(0.3),)),
+    Row("interrupt → idle: `time.sleep`", "interrupt_sleep", "ms", (Target(0.3),)),
+    Row("interrupt → idle: `await sleep`", "interrupt_await", "ms", (Target(10, ""),)),
+    Row("print of 20 MB", "print_big", "ms", (Target(0.4),)),
+    Row("4 threads printing 5,000 lines each", "print_threads", "ms", (Target(0.3),)),
+    Row("4 threads: lines torn, lost or without their cell", "print_threads_wrong", "", (Target(0, ""),)),
+    Row("memory grown per 1,000 cells", "growth", "MiB", (Target(0.35),)),
+    Row("idle CPU", "idle_cpu", "%", (Target(0.1, ""),)),
 )
 
-Samples = dict[str, list[float]]
-"""What one call measured: lists of values by `Row.samples`; times in milliseconds."""
-
-ROUND_TRIPS, BURST, PRINTS, PROBES = 40, 1000, 20_000, 20
-SLEEP = "import time; time.sleep(0.6)"
-COMPUTE = """
-import time
-end, x = time.monotonic() + 1.2, 0
-while time.monotonic() < end:
-    for i in range(1000):
-        x += i
-"""
-
-
-def life(kernel: RunningKernel) -> Samples:
-    """A kernel just spawned: until it answers, until it has executed, what that cost, until it is gone."""
-    client = kernel.client
-    client.reply(client.request("kernel_info_request"), "shell", 15)
-    kernel_info = kernel.since_start()
-    client.reply(client.execute("pass"), "shell", 15)
-    first_execute = kernel.since_start()
-    cpu_ready = kernel.cpu_seconds()
-    time.sleep(0.5)
-    cpu_settled, rss = kernel.cpu_seconds(), kernel.resident_mib()
-    times = {
-        "kernel_info": kernel_info,
-        "first_execute": first_execute,
-        "cpu_ready": cpu_ready,
-        "cpu_settled": cpu_settled,
-    }
-    return {**milliseconds({**times, "gone": kernel.shut_down()}), "rss": [rss]}
-
-
-def round_trips(kernel: RunningKernel) -> Samples:
-    """One small cell after another, each from the request to its reply and its idle."""
-    return {
-        "pass": [round_trip(kernel, "pass", lambda published: not results(published)) for _ in range(ROUND_TRIPS)],
-        "sum": [round_trip(kernel, "1+1", lambda published: results(published) == ["2"]) for _ in range(ROUND_TRIPS)],
-    }
-
-
-def round_trip(kernel: RunningKernel, code: str, also: Callable[[list[dict[str, Any]]], bool]) -> float:
-    requests = [kernel.client.execute(code)]
-    with quiet_collector():
-        answer = kernel.client.run(requests)
-    kernel.client.check(answer, requests, also)
-    return answer.seconds * 1000
-
-
-def results(published: list[dict[str, Any]]) -> list[str]:
-    return [m["content"]["data"]["text/plain"] for m in published if m["msg_type"] == "execute_result"]
-
-
-def burst(kernel: RunningKernel) -> Samples:
-    """A thousand cells sent at once; the rate at which they are done."""
-    requests = [kernel.client.execute("pass") for _ in range(BURST)]
-    with quiet_collector():
-        answer = kernel.client.run(requests, timeout=30)
-    kernel.client.check(answer, requests, lambda published: not results(published))
-    return {"burst": [BURST / answer.seconds]}
-
-
-def prints(kernel: RunningKernel) -> Samples:
-    """Many small prints: the time until all is here, and the number of messages it came in."""
-    requests = [kernel.client.execute(f"for i in range({PRINTS}):\n    print(i)")]
-    with quiet_collector():
-        answer = kernel.client.run(requests, timeout=30)
-    expected = "".join(f"{i}\n" for i in range(PRINTS))
-    kernel.client.check(answer, requests, lambda published: "".join(streams(published)) == expected)
-    messages = sum(b'"stream"' in frame for frames in answer.iopub for frame in frames)
-    return {"print": [answer.seconds * 1000], "print_messages": [float(messages)]}
-
-
-def streams(published: list[dict[str, Any]]) -> list[str]:
-    return [m["content"]["text"] for m in published if m["msg_type"] == "stream" and m["content"]["name"] == "stdout"]
-
-
-def control_sleeping(kernel: RunningKernel) -> Samples:
-    """The control channel while a cell sleeps."""
-    return {"control_sleeping": probe_control(kernel, SLEEP)}
-
-
-def control_computing(kernel: RunningKernel) -> Samples:
-    """The control channel while a cell computes in Python, which holds the interpreter's lock most of the time."""
-    return {"control_computing": probe_control(kernel, COMPUTE)}
-
-
-def probe_control(kernel: RunningKernel, code: str) -> list[float]:
-    """Times of `kernel_info` on control while `code` runs; only probes that came back before the cell's reply count."""
-    client = kernel.client
-    cell = client.execute(code)
-    client.send(cell)
-    client.wait_busy(cell)
-    times: list[float] = []
-    while len(times) < PROBES:
-        seconds = client.reply(client.request("kernel_info_request"), "control")
-        if client.sockets["shell"].poll(0):
-            break
-        times.append(seconds * 1000)
-        time.sleep(0.003)
-    if not client.sockets["shell"].poll(20_000):
-        raise WrongAnswerError("the cell has no reply")
-    client.check_reply(client.sockets["shell"].recv_multipart(), cell)
-    client.discard(0.1)
-    if len(times) < PROBES // 4:
-        raise WrongAnswerError(f"only {len(times)} answers on control while the cell ran")
-    return times
-
-
-@contextmanager
-def quiet_collector() -> Generator[None]:
-    """The client's own garbage is collected before the clock starts, not while it runs."""
-    gc.collect(0)
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-
-
-def milliseconds(values: dict[str, float]) -> Samples:
-    return {name: [seconds * 1000] for name, seconds in values.items()}
-
-
 MEASURES: dict[str, Callable[[RunningKernel], Samples]] = {
-    "round_trips": round_trips,
-    "burst": burst,
-    "prints": prints,
-    "control_sleeping": control_sleeping,
-    "control_computing": control_computing,
+    each.__name__: each
+    for each in (
+        measures.round_trips,
+        measures.burst,
+        measures.prints,
+        measures.control_sleeping,
+        measures.control_computing,
+        side_by_side.tasks,
+        side_by_side.clients,
+        side_by_side.complete_sleeping,
+        side_by_side.shells,
+        side_by_side.interrupt_loop,
+        side_by_side.interrupt_sleep,
+        side_by_side.interrupt_await,
+        side_by_side.comms,
+        side_by_side.lookups,
+        volume.print_big,
+        volume.print_threads,
+        volume.growth,
+        volume.idle_cpu,
+    )
 }
-"""What is measured on kernels that are up; `life` has a new kernel each time."""
+"""What is measured on kernels that are up; `measures.life` has a new kernel each time."""

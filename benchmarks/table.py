@@ -6,8 +6,8 @@ import statistics
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.kernels import BASE
-from benchmarks.rows import ROWS, Row, Target
+from benchmarks.kernels import BASE, LIMIT
+from benchmarks.rows import BEST, ROWS, Row, Target
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,8 +21,13 @@ class Record:
     failures: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     "Reasons by what was measured: the name of a measure."
     attempts: dict[str, int] = field(default_factory=dict[str, int])
+    unsupported: set[str] = field(default_factory=set[str])
+    "Measures of what the kernel does not claim to do."
+    sources: dict[str, str] = field(default_factory=dict[str, str])
+    "The measure that each kind of sample came from."
 
     def add(self, measure: str, samples: dict[str, list[float]]) -> None:
+        self.sources.update(dict.fromkeys(samples, measure))
         self.attempts[measure] = self.attempts.get(measure, 0) + 1
         for name, values in samples.items():
             self.samples.setdefault(name, []).extend(values)
@@ -57,10 +62,23 @@ def figures(records: dict[str, Record], ours: Sequence[str]) -> list[dict[str, A
     lines: list[dict[str, Any]] = []
     for row in ROWS:
         values = {name: value_of(row, record) for name, record in records.items()}
-        if any(row.samples in record.samples for record in records.values()):
+        measure = next((r.sources[row.samples] for r in records.values() if row.samples in r.sources), None)
+        if measure is not None:
+            values[BEST] = best_of(row, values, ours)
             lines.append({"row": row.title, "unit": row.unit, "targets": [target_text(each) for each in row.targets]})
-            lines[-1]["kernels"] = {name: cell(row, name, values, ours) for name in records}
+            cells = {name: cell(row, name, values, ours) for name in records}
+            for name, record in records.items():
+                cells[name]["unsupported"] = measure in record.unsupported
+            lines[-1]["kernels"] = cells
     return lines
+
+
+def best_of(row: Row, values: dict[str, float | None], ours: Sequence[str]) -> float | None:
+    """The best figure of the kernels that ours are compared with; the limit kernel is not one of them."""
+    peers = [value for name, value in values.items() if value is not None and name not in (*ours, LIMIT)]
+    if not peers:
+        return None
+    return max(peers) if any(target.at_least for target in row.targets) else min(peers)
 
 
 def cell(row: Row, name: str, values: dict[str, float | None], ours: Sequence[str]) -> dict[str, Any]:
@@ -94,7 +112,7 @@ def table(records: dict[str, Record], ours: Sequence[str]) -> str:
 
 def cell_text(cell: dict[str, Any], unit: str, name: str) -> str:
     if cell["value"] is None:
-        return "failed"
+        return "-" if cell["unsupported"] else "failed"
     ratio = f" ({cell['ratio']:.2f})" if cell["ratio"] is not None and name != BASE else ""
     mark = {None: "", True: " ✓", False: " ✗"}[cell["met"]]
     return (

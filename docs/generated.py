@@ -1,4 +1,4 @@
-"""The pages that are made from the code when the site is built: API, settings, run modes."""
+"""What is made from the code when the site is built: the pages of the API and the settings, the table of run modes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ELSEWHERE = {"async_kernel.asyncshell": "KernelInterruptError"}
 
 def write_all(folder: Path) -> None:
     """Write every generated page below `folder`; a file that would not change is left alone."""
-    pages = {"settings.md": settings_page(), "run_modes.md": run_modes_page(), **dict(api_pages())}
+    pages = {"settings.md": settings_page(), "run_modes_table.md": run_modes_table(), **dict(api_pages())}
     for name, text in pages.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,22 +72,14 @@ def default_text(value: object) -> str:
     return '""' if value == "" else str(value)
 
 
-def run_modes_page() -> str:
-    """The run mode of each message on each channel, from the table that the kernel goes by."""
+def run_modes_table() -> str:
+    """What the page on run modes includes: the mode of each message on each channel, as the kernel goes by it."""
     columns = all_concurrency_run_modes()
     by_message: dict[str, dict[SocketID, str]] = {}
     for socket_id, msg_type, mode in zip(columns["SocketID"], columns["MsgType"], columns["RunMode"], strict=True):
         by_message.setdefault(msg_type.value, {})[socket_id] = mode.value if mode else "-"
     rows = [(f"`{name}`", modes[SocketID.shell], modes[SocketID.control]) for name, modes in by_message.items()]
-    return "\n".join(
-        [
-            "# Run modes\n",
-            "How each request is run where neither the cell nor the profile says otherwise. A dash: the request is",
-            "not allowed on that channel and gets an error reply. This page is made from the kernel's own table.\n",
-            *markdown_table(("request", "on shell", "on control"), rows),
-            "",
-        ]
-    )
+    return "\n".join([*markdown_table(("request", "on shell", "on control"), rows), ""])
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
