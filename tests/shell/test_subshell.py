@@ -312,6 +312,7 @@ async def test_a_cell_in_a_named_subshell(shells: Shells) -> None:
             ticks.append(len(ticks))
             await anyio.lowlevel.checkpoint()
 
+    reply: Content = {}
     async with anyio.create_task_group() as group:
         group.start_soon(tick)
         reply = await shells.bench.run(code + "threading.current_thread().name", job=job)
