@@ -2,5 +2,6 @@
 
 from async_kernel.errors import KernelInterruptError
 from async_kernel.shell.interactive import AsyncInteractiveShell
+from async_kernel.shell.subshell import AsyncInteractiveSubshell, SubshellManager
 
-__all__ = ["AsyncInteractiveShell", "KernelInterruptError"]
+__all__ = ["AsyncInteractiveShell", "AsyncInteractiveSubshell", "KernelInterruptError", "SubshellManager"]

@@ -28,6 +28,7 @@ from async_kernel.scheduling import event_loops
 from async_kernel.scheduling.caller import Caller
 from async_kernel.scheduling.pending import Event
 from async_kernel.shell.interactive import AsyncInteractiveShell
+from async_kernel.shell.subshell import SubshellManager
 from async_kernel.typing import (
     Backend,
     Content,
@@ -90,6 +91,9 @@ class Kernel(RequestHandlers, traitlets.HasTraits, anyio.AsyncContextManagerMixi
     completer = traitlets.CaselessStrEnum(["jedi", "ipython", "off"], "jedi", help="What completes code.")
     startup = traitlets.List(help="Code to run in the user namespace before the first cell.")
     extensions = traitlets.List(traitlets.Unicode(), help="IPython extensions to load.")
+    subshell_namespace = traitlets.CaselessStrEnum(
+        ["shared", "isolated"], "shared", help="The names a subshell has: the main shell's, or its own over those."
+    )
     ipython_profile = traitlets.Unicode("default", help="The IPython profile whose startup files are run.")
 
     owns_process: bool = False
@@ -169,8 +173,13 @@ class Kernel(RequestHandlers, traitlets.HasTraits, anyio.AsyncContextManagerMixi
 
     @property
     def shell(self) -> Any:
-        """The shell of the current context."""
-        return self._running_parts.shell
+        """The shell, or subshell, of the current context."""
+        return self._running_parts.subshells.current()
+
+    @property
+    def subshell_manager(self) -> SubshellManager:
+        """The subshells (JEP 91)."""
+        return self._running_parts.subshells
 
     @property
     def session(self) -> Session:

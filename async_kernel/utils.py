@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
 from async_kernel.kernel import Kernel, current_kernel
 from async_kernel.protocol.cell_policy import CellPolicy
 from async_kernel.protocol.messages import error_content
-from async_kernel.scheduling.context import current_job
+from async_kernel.scheduling.context import chosen_subshell, current_job, current_subshell_id
 from async_kernel.typing import Content, Job, Message, Tags
 
 __all__ = [
@@ -24,6 +26,7 @@ __all__ = [
     "get_timeout",
     "mark_thread_pydev_do_not_trace",
     "setattr_nested",
+    "subshell_context",
 ]
 
 
@@ -79,13 +82,30 @@ def get_timeout(job: Job[Any] | None = None) -> float | None:
 
 def get_subshell_id(job: Job[Any] | None = None) -> str | None:
     """The subshell that the message of `job` (default: the current one) is for; None for the main shell."""
-    parent = get_parent(job)
-    return None if parent is None else parent["header"].get("subshell_id")
+    return current_subshell_id() if job is None else job["msg"]["header"].get("subshell_id")
+
+
+@contextmanager
+def subshell_context(subshell_id: str | None) -> Generator[Any]:
+    """Let the code inside belong to a subshell (None: to the main shell): `kernel.shell`, `get_ipython()` and the like.
+
+    What it prints still goes to its own cell, and it still runs in its own thread. Yields the shell.
+
+    Raises:
+        ClientError: There is no such subshell.
+        RuntimeError: No kernel is running.
+    """
+    shell = get_kernel().subshell_manager.get_shell(subshell_id)
+    token = chosen_subshell.set(subshell_id)
+    try:
+        yield shell
+    finally:
+        chosen_subshell.reset(token)
 
 
 def get_execution_count() -> int:
-    """The execution count of the kernel's shell: the number of the next cell that is stored."""
-    return get_kernel().main_shell.execution_count
+    """The execution count of the current (sub)shell: the number of its next cell that is stored."""
+    return get_kernel().shell.execution_count
 
 
 def setattr_nested(obj: Any, name: str, value: Any) -> None:

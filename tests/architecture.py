@@ -68,8 +68,9 @@ ROOMS: Mapping[str, Room] = {
     "shell": Room(
         (3, 0),
         "IPython traitlets anyio",
-        "compiler transform outstream display history lookup process_state startup execution magics setup interactive",
-        1500,
+        "compiler transform outstream display history lookup process_state startup execution magics "
+        "subshell_magics setup interactive subshell",
+        1800,
     ),
     "comm": Room((3, 0), "comm", lines=120),
     # floor 4: the kernel over its runtime

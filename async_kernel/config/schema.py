@@ -99,7 +99,7 @@ _TABLE = (
             "How much a cell may print, like 10MB; the rest is cut with a notice. 0: no limit.",
             "output_limit", True, effective=False),
     Setting("subshell_namespace", Choice("shared", "isolated"), "shared", "Whose variables a subshell sees.",
-            "subshell_namespace", effective=False),
+            "subshell_namespace"),
     Setting("completer", Choice("jedi", "ipython", "off"), "jedi", "What completes code.", "completer", True),
     Setting("log_level", Choice("debug", "info", "warning", "error", "critical"), "warning",
             "The level of the kernel's own log.", "log_level", True),

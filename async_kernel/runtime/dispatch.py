@@ -5,16 +5,23 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 from async_kernel.errors import ClientError
 from async_kernel.runtime.messenger import Messenger
+from async_kernel.shell.subshell import AsyncInteractiveSubshell, lane
 from async_kernel.typing import HandlerType, Job, MsgType, RunMode, SocketID
 
 __all__ = ["Aborts", "Dispatch", "Handlers", "Lanes"]
 
 log = logging.getLogger("async_kernel")
 
+CONTROL_TYPES = frozenset(
+    MsgType(f"{name}_request")
+    for name in ("interrupt", "shutdown", "debug", "create_subshell", "delete_subshell", "list_subshell")
+)
+"""What is the kernel's, not a shell's: a subshell in the header means nothing to it (JEP 91)."""
 COMM_TYPES = frozenset({MsgType.comm_open, MsgType.comm_msg, MsgType.comm_close})
 
 
@@ -44,6 +51,7 @@ class Dispatch:
         callers: The callers of the shell and control channels.
         allowed: Whether a message type may come over a channel.
         aborts: Hears of each execute request in order of arrival.
+        find: The subshell of an id; raises `ClientError` where there is none.
     """
 
     def __init__(
@@ -53,12 +61,14 @@ class Dispatch:
         callers: Mapping[SocketID, Lanes],
         allowed: Callable[[SocketID, MsgType], bool],
         aborts: Aborts,
+        find: Callable[[str], AsyncInteractiveSubshell],
     ) -> None:
         self._handlers = handlers
         self._messenger = messenger
         self._callers = callers
         self._allowed = allowed
         self._aborts = aborts
+        self._find = find
 
     def __call__(self, job: Job[Any]) -> None:
         """Start the handler of `job`; what can't be served is answered here."""
@@ -75,6 +85,8 @@ class Dispatch:
                 raise ClientError(f"{msg_type.value} is not served on the {socket_id.name} channel")
             mode = self._handlers.get_run_mode(msg_type, socket_id=socket_id, job=job)
             handler = self._handlers.get_handler(msg_type)
+            subshell_id = None if msg_type in CONTROL_TYPES else subshell_of(job)
+            subshell = None if subshell_id is None else self._find(subshell_id)
         except Exception as error:  # noqa: BLE001 - a request that can't be served is answered, whatever was wrong
             log.warning("refused %s on the %s channel: %s", name, socket_id.name, error)
             with self._messenger.exchange(job) as exchange:
@@ -82,20 +94,40 @@ class Dispatch:
             return
         if msg_type is MsgType.execute_request:
             self._aborts.received(job)
-        self._start(msg_type, mode, handler, job)
+        self._start(msg_type, mode, handler, job, subshell)
 
-    def _start(self, msg_type: MsgType, mode: RunMode, handler: HandlerType, job: Job[Any]) -> None:
-        run, caller = self._handlers.run_handler, self._callers[job["socket_id"]]
-        if mode is RunMode.queue:
-            # Comm messages have a lane of their own: widgets live while a cell awaits.
-            lane = (job["socket_id"], subshell_of(job), "comm" if msg_type in COMM_TYPES else "request")
-            caller.queue_call(run, handler, job, key=lane)
-        elif mode is RunMode.thread:
-            caller.to_thread(run, handler, job)
-        elif mode is RunMode.direct and self._handlers.is_immediate(handler):
+    def _start(
+        self,
+        msg_type: MsgType,
+        mode: RunMode,
+        handler: HandlerType,
+        job: Job[Any],
+        subshell: AsyncInteractiveSubshell | None,
+    ) -> None:
+        socket_id, run = job["socket_id"], self._handlers.run_handler
+        caller = loop = self._callers[socket_id]
+        if mode is RunMode.direct and self._handlers.is_immediate(handler):
             run_now(run(handler, job))
+            return
+        if subshell is not None:
+            if not subshell.enter():
+                run_now(run(subshell.refuse, job))
+                return
+            run = partial(self._run_in, subshell)
+            loop = subshell.caller if socket_id is SocketID.shell else caller
+        if mode is RunMode.queue:
+            key = lane(socket_id, subshell_of(job), "comm" if msg_type in COMM_TYPES else "request")
+            loop.queue_call(run, handler, job, key=key)
+        elif mode is RunMode.thread:
+            caller.to_thread(run, handler, job)  # The workers are those of all shells.
         else:
-            caller.call_direct(run, handler, job)
+            loop.call_direct(run, handler, job)
+
+    async def _run_in(self, subshell: AsyncInteractiveSubshell, handler: HandlerType, job: Job[Any]) -> None:
+        try:
+            await self._handlers.run_handler(subshell.refuse if subshell.stopped else handler, job)
+        finally:
+            subshell.leave()
 
 
 def run_now(coroutine: Coroutine[Any, Any, None]) -> None:
@@ -135,6 +167,13 @@ class Aborts:
         origin = self._origin(job)
         with self._lock:
             self._until[origin] = self._latest.get(origin, job["received_time"]) + offset
+
+    def forget(self, subshell_id: str) -> None:
+        """The subshell has ended."""
+        with self._lock:
+            for table in (self._latest, self._until):
+                for origin in [each for each in table if each[1] == subshell_id]:
+                    del table[origin]
 
     def covers(self, job: Job[Any]) -> bool:
         """Whether an earlier error aborts `job`."""

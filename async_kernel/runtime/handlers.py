@@ -120,12 +120,16 @@ class RequestHandlers:
 
     async def create_subshell_request(self, job: Job[Any], /) -> Content | None:
         """Make a subshell (JEP 91)."""
-        raise not_built(MsgType.create_subshell_request)
+        subshell = self._running_parts.subshells.create_subshell(protected=False)
+        return {"status": "ok", "subshell_id": subshell.subshell_id}
 
     async def delete_subshell_request(self, job: Job[Any], /) -> Content | None:
         """Delete a subshell (JEP 91)."""
-        raise not_built(MsgType.delete_subshell_request)
+        request = parse(MsgType.delete_subshell_request, job["msg"]["content"])
+        self._running_parts.subshells.delete_subshell(request.subshell_id)
+        return {"status": "ok"}
 
+    @immediate
     async def list_subshell_request(self, job: Job[Any], /) -> Content | None:
         """The ids of the subshells (JEP 91)."""
-        raise not_built(MsgType.list_subshell_request)
+        return {"status": "ok", "subshell_id": self._running_parts.subshells.list_subshells()}

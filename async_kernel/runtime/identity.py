@@ -27,11 +27,12 @@ HELP_LINKS: Final = (
 def kernel_info(help_links: Iterable[Mapping[str, str]] = HELP_LINKS) -> Content:
     """The content of a `kernel_info_reply`.
 
-    A feature is listed when it works: the debugger and subshells do not yet.
+    A feature is listed when it works: the debugger does not yet.
     """
     python = sys.version.split(maxsplit=1)[0]
     return kernel_info_content(
         implementation_version=__version__,
         banner=f"Python {python} (async_kernel {__version__})\nType `?` for help, `object?` for details of an object.",
         help_links=help_links,
+        supported_features=["kernel subshells"],
     )

@@ -26,6 +26,7 @@ from async_kernel.runtime.patches import Patch, SignalHandler, patched, signals_
 from async_kernel.scheduling import event_loops
 from async_kernel.scheduling.caller import Caller
 from async_kernel.shell.interactive import AsyncInteractiveShell
+from async_kernel.shell.subshell import SubshellManager
 from async_kernel.typing import Backend, SocketID
 
 __all__ = ["Owner", "life"]
@@ -44,6 +45,7 @@ class Owner(Living, Protocol):
     log_level: Any
     startup: Any
     extensions: Any
+    subshell_namespace: Any
     owns_process: bool
     shell_settings: dict[str, Any]
 
@@ -78,6 +80,10 @@ async def life(
         parts = Parts(kernel, connection, callers, scope, lambda: _idle_interrupt(kernel))
         stack.enter_context(_process_patched(kernel, parts))
         parts.shell = stack.enter_context(_open_shell(kernel, parts, backend))
+        parts.subshells = SubshellManager(
+            parts.shell, shell_caller, kernel.subshell_namespace, when_ended=parts.aborts.forget
+        )
+        stack.callback(parts.subshells.stop_all_subshells, force=True)
         attach(parts)
         kernel.receive_msg_loop()
         yield parts

@@ -15,7 +15,7 @@ from async_kernel.protocol.messages import error_content
 from async_kernel.protocol.run_modes import RunModes
 from async_kernel.protocol.session import Session
 from async_kernel.runtime.connection import Connection
-from async_kernel.runtime.dispatch import Aborts, Dispatch, Handlers, subshell_of
+from async_kernel.runtime.dispatch import Aborts, Dispatch, Handlers
 from async_kernel.runtime.input_requests import InputRequests
 from async_kernel.runtime.interrupts import Interrupts
 from async_kernel.runtime.publishing import Publishing
@@ -25,6 +25,7 @@ from async_kernel.scheduling.event_loops import CancelScope
 from async_kernel.shell.execution import USER_CODE, Running
 from async_kernel.shell.interactive import AsyncInteractiveShell
 from async_kernel.shell.outstream import Name, Output, TextSink
+from async_kernel.shell.subshell import SubshellManager
 from async_kernel.typing import Content, HandlerType, Job, MsgType, SocketID
 
 __all__ = ["Living", "Parts"]
@@ -52,6 +53,7 @@ class Parts:
     """
 
     shell: AsyncInteractiveShell
+    subshells: SubshellManager
 
     def __init__(
         self,
@@ -68,7 +70,14 @@ class Parts:
         self.session: Session = Session(connection.wire)
         self.run_modes: RunModes = RunModes(kernel.run_modes)
         self.aborts: Aborts = Aborts()
-        self.dispatch: Dispatch = Dispatch(kernel, self.messenger, callers, self.run_modes.allowed, self.aborts)
+        self.dispatch: Dispatch = Dispatch(
+            kernel,
+            self.messenger,
+            callers,
+            self.run_modes.allowed,
+            self.aborts,
+            lambda subshell_id: self.subshells.get_shell(subshell_id),
+        )
         self.comm_manager: CommManager = CommManager(self.publish)
         echo: dict[Name, TextSink] = {} if kernel.quiet else {"stdout": sys.stdout, "stderr": sys.stderr}
         self.output: Output = Output(self.publish, echo=echo, parent=self.publish.parent)
@@ -87,7 +96,7 @@ class Parts:
 
     def _running_cells(self) -> tuple[Running, ...]:
         shell = self.__dict__.get("shell")  # It is made after the signal handlers are set.
-        return () if shell is None else tuple(shell.cells.values())
+        return () if shell is None else tuple(shell.cells.values())  # The subshells' too.
 
     def receive(self, job: Job[Any], handler: Callable[[Job[Any]], None]) -> None:
         """Take a job from the reception: an answer to `input()` goes to who waits for it, the rest to `handler`."""
@@ -119,11 +128,10 @@ class Parts:
             reason = "the kernel stops" if self._stopping else "Aborting due to prior exception"
             return {**error_content(RuntimeError(reason)), "status": "aborted"}
         request: ExecuteRequest = parse(MsgType.execute_request, job["msg"]["content"])
-        if subshell_of(job) is not None:
-            raise ClientError(f"execute_request: subshell_id: there is no subshell {subshell_of(job)!r}")
         policy = CellPolicy.parse(job["msg"]["metadata"])
         self.publish.latest = job
-        content = await self.shell.execute_request(
+        shell = self.subshells.current()
+        content: Content = await shell.execute_request(
             request.code,
             silent=request.silent,
             store_history=bool(request.store_history),
@@ -135,7 +143,7 @@ class Parts:
         )
         stops = request.stop_on_error if policy.stop_on_error is None else policy.stop_on_error
         if content["status"] == "error" and stops and not policy.raises_exception:
-            self.aborts.failed(job, self.shell.stop_on_error_time_offset)
+            self.aborts.failed(job, shell.stop_on_error_time_offset)
         return content
 
     def interrupt(self, callbacks: Iterable[Callable[[], object]]) -> None:

@@ -1,7 +1,8 @@
 """What the running code belongs to: context variables, which every call copies from its caller to its callee.
 
-`current_job` is the one that the rest of the package uses: whose output it is, which cell it belongs to. The other two
-are this room's own: they say which `Pending` the code runs for and who keeps track of the Pendings it makes.
+`current_job` is the one that the rest of the package uses: whose output it is, which cell it belongs to; with
+`chosen_subshell` it says in which shell. The other two are this room's own: they say which `Pending` the code runs for
+and who keeps track of the Pendings it makes.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ from contextvars import ContextVar
 from typing import Any, Protocol
 from weakref import ref
 
-from async_kernel.typing import Job
+from async_kernel.typing import Job, NoValue, NoValueType
 
-__all__ = ["Tracker", "current_job", "current_pending", "trackers"]
+__all__ = ["Tracker", "chosen_subshell", "current_job", "current_pending", "current_subshell_id", "trackers"]
 
 
 class Tracker(Protocol):
@@ -26,8 +27,20 @@ class Tracker(Protocol):
 current_job: ContextVar[Job[Any] | None] = ContextVar("current_job", default=None)
 """The Job that the running code belongs to, and prints to; None outside of every request."""
 
+chosen_subshell: ContextVar[str | NoValueType | None] = ContextVar("chosen_subshell", default=NoValue)
+"""The subshell that the running code chose, whatever its Job says; None is the main shell, NoValue no choice."""
+
 current_pending: ContextVar[ref[Any] | None] = ContextVar("current_pending", default=None)
 """The Pending whose function or coroutine is running (weak: a Pending holds its context); `Caller.current_pending`."""
 
 trackers: ContextVar[tuple[Tracker, ...]] = ContextVar("trackers", default=())
 """Who keeps track of the Pendings made in this context, outermost first."""
+
+
+def current_subshell_id() -> str | None:
+    """The subshell that the running code belongs to (JEP 91); None for the main shell, and outside of every request."""
+    chosen = chosen_subshell.get()
+    if not isinstance(chosen, NoValueType):
+        return chosen
+    job = current_job.get()
+    return None if job is None else job["msg"]["header"].get("subshell_id")

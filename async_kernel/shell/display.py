@@ -113,6 +113,29 @@ class AsyncDisplayHook(Hooked, DisplayHook):
         if (cell := self.shell.running_cell()) is not None:
             cell.result.result = result
 
+    def __call__(self, result: Any = None) -> None:
+        """Show the value of a cell. It is the hook of the whole process: a subshell's cell has a hook of its own."""
+        hook = self.shell.get_ipython().displayhook
+        if hook is self:
+            super().__call__(result)
+        else:
+            hook(result)
+
+    def check_for_underscore(self) -> None:
+        """Make room for another's `_`, where the names are this shell's."""
+        if self.shell.owns_names:
+            super().check_for_underscore()
+
+    def update_user_ns(self, result: Any) -> None:
+        """Keep the value as `_`, `_1` and in `Out`; a subshell leaves those to the main shell, whose names it uses."""
+        if self.shell.owns_names:
+            super().update_user_ns(result)
+        elif self.do_full_cache:
+            values = self.shell.history_manager.output_hist
+            values[self.prompt_count] = result
+            if len(values) > self.cache_size:
+                del values[min(values)]
+
     def start_displayhook(self) -> None:
         self._is_active = True
         if (cell := self.shell.running_cell()) is not None:

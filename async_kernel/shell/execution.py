@@ -48,6 +48,7 @@ class Running:
         raw, cell, tree: The text as the user wrote it, as Python, and its syntax tree.
         compiler: What compiles it.
         policy, timeout, deadline: What it is run under.
+        shell: The shell, or subshell, that runs it.
         result: IPython's record of how it went.
         payload: The payloads for the reply.
         error: The content of the last `error` message that was published for it.
@@ -71,6 +72,7 @@ class Running:
     scope: anyio.CancelScope | None = None
     prompt_count: int = 0
     outer: Running | None = None
+    shell: Any = None
 
     def __init__(self, raw: str, store_history: bool, silent: bool, compiler: KernelCompiler, **info: Any) -> None:
         self.raw = raw
@@ -287,7 +289,7 @@ async def _run_code(shell: Any, running: Running, code: CodeType) -> bool:
     """
     result = running.result
     try:
-        await running.run_code(code, shell.user_global_ns, shell.user_ns)
+        await running.run_code(code, shell.cell_globals, shell.user_ns)
     except SystemExit as exc:
         result.error_in_exec = exc
         shell.showtraceback(exception_only=True)

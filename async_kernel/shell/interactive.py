@@ -38,7 +38,7 @@ class KernelExit(ExitAutocall):
 
     def __call__(self, keep_kernel: bool = False) -> None:
         """End the session. With `keep_kernel` the frontend closes, and the kernel goes on."""
-        cast("AsyncInteractiveShell", self._ip).ask_exit(keep_kernel=keep_kernel)
+        cast("AsyncInteractiveShell", self._ip).get_ipython().ask_exit(keep_kernel=keep_kernel)
 
 
 class AsyncInteractiveShell(KernelSetup, InteractiveShell):  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -56,11 +56,15 @@ class AsyncInteractiveShell(KernelSetup, InteractiveShell):  # pyright: ignore[r
         traits: `timeout`, `completer`, and those of IPython's shell.
 
     Attributes:
-        cells: The cells that run now.
+        cells: The cells that run now, those of the subshells too.
+        subshell_manager: The subshells; None where there can't be any.
+        owns_names: Whether `_`, `In` and `Out` in the user's namespace are this shell's.
     """
 
     kernel: Any = None
     "The kernel, for the libraries that look for it here (ipywidgets); nothing of this package does."
+    subshell_manager: Any = None
+    owns_names = True
 
     timeout = Float(0.0, min=0.0, help="Seconds after which a cell that awaits is cancelled; 0 is never.").tag(
         config=True
@@ -111,6 +115,15 @@ class AsyncInteractiveShell(KernelSetup, InteractiveShell):  # pyright: ignore[r
     def init_syntax_highlighting(self, changes: Any = None) -> None:
         """Tell everything that colours text about a new theme."""
         super().init_syntax_highlighting(changes)
+
+    def get_ipython(self) -> Any:
+        """The shell, or subshell, that the current context belongs to."""
+        return self if self.subshell_manager is None else self.subshell_manager.current()
+
+    @property
+    def cell_globals(self) -> dict[str, Any]:
+        """The global names of cells."""
+        return self.user_global_ns
 
     # -- running cells ------------------------------------------------------------------------------------------------
 
@@ -219,6 +232,7 @@ class AsyncInteractiveShell(KernelSetup, InteractiveShell):  # pyright: ignore[r
             self._leave(cell)
 
     def _enter(self, cell: Running) -> Running | None:
+        cell.shell = self
         outer = cell.outer = self.cells.get(cell.key)
         self.cells[cell.key] = cell
         return outer
@@ -228,6 +242,7 @@ class AsyncInteractiveShell(KernelSetup, InteractiveShell):  # pyright: ignore[r
         if cell.outer is None:
             self.cells.pop(cell.key, None)
         else:
+            cell.outer.error = cell.error or cell.outer.error
             self.cells[cell.key] = cell.outer
 
     def reset(self, new_session: bool = True, aggressive: bool = False) -> None:

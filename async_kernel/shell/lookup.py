@@ -43,7 +43,7 @@ class Lookup(InteractiveShell):
 
     def __init__(self, **traits: Any) -> None:
         # IPython's completer and inspector keep state while they work.
-        self._completer_lock = threading.RLock()
+        self.completer_lock = threading.RLock()
         self._inspector_lock = threading.RLock()
         super().__init__(**traits)
 
@@ -53,7 +53,7 @@ class Lookup(InteractiveShell):
     @property
     def Completer(self) -> Any:  # IPython's name
         """IPython's completer."""
-        with self._completer_lock:
+        with self.completer_lock:
             if self._completer is None:
                 super().init_completer()
                 if self.completer == "ipython":
@@ -101,7 +101,7 @@ class Lookup(InteractiveShell):
         }
 
     def _completions(self, code: str, cursor_pos: int) -> list[Any]:
-        with self._completer_lock:
+        with self.completer_lock:
             completer = self.Completer
             from IPython.core.completer import ProvisionalCompleterWarning, rectify_completions
 

@@ -39,7 +39,7 @@ class KernelSetup(Lookup):
         self._process_state = ProcessState()
         self._configurables: list[Any] = []
         self._open = False
-        self._history_mode: HistoryMode = history
+        self.history_mode: HistoryMode = history
         self.output = output
         profile = traits.pop("profile_dir", None) or open_profile(traits.get("ipython_dir"), ipython_profile)
         config = traits.pop("config", None)
@@ -107,7 +107,7 @@ class KernelSetup(Lookup):
 
     def init_history(self) -> None:
         """Set up the history; the database is opened when it is needed."""
-        self.history_manager = KernelHistory(shell=self, mode=self._history_mode, parent=self)
+        self.history_manager = KernelHistory(shell=self, mode=self.history_mode, parent=self)
         self._configurables.append(self.history_manager)
 
     def init_hooks(self) -> None:
@@ -130,6 +130,7 @@ class KernelSetup(Lookup):
         super().init_magics()
         for name in KERNEL_MAGICS:
             self.magics_manager.register_lazy(name, "async_kernel.shell.magics:KernelMagics", "line")
+        self.magics_manager.register_lazy("subshell", "async_kernel.shell.subshell_magics:SubshellMagics", "line_cell")
 
     def startup(self, extensions: Iterable[str] = (), code: Iterable[str | Path] = ()) -> None:
         """Load extensions and run startup files: IPython's, then those given. What fails is shown; the rest runs."""

@@ -22,6 +22,7 @@ _PROMPT: Final = re.compile(r"(?:.*\n)?\s*(?:>>>|\.\.\.|In ?\[)")
 "A prompt in the first or second line: IPython looks there."
 _FIRST_NAME: Final = re.compile(r"\s*([^\W\d][\w.]*)")
 _STOCK: Final = TransformerManager()
+_AWAITED: Final = "get_ipython().run_cell_magic('subshell', "
 
 
 def transform(shell: Any, raw: str) -> tuple[str, ast.Module | None]:
@@ -31,7 +32,11 @@ def transform(shell: Any, raw: str) -> tuple[str, ast.Module | None]:
         SyntaxError: A transformation refuses the text.
     """
     plain = parse_plain(shell, raw)
-    return (shell.transform_cell(raw), None) if plain is None else plain
+    if plain is not None:
+        return plain
+    text: str = shell.transform_cell(raw)
+    # Magics are plain functions: what this one returns is awaited, so that the loop goes on while it runs elsewhere.
+    return (f"await {text}" if text.startswith(_AWAITED) else text), None
 
 
 def parse_plain(shell: Any, raw: str) -> tuple[str, ast.Module | None] | None:
