@@ -2,6 +2,7 @@
 
 from async_kernel.errors import KernelInterruptError
 from async_kernel.shell.interactive import AsyncInteractiveShell
-from async_kernel.shell.subshell import AsyncInteractiveSubshell, SubshellManager
+from async_kernel.shell.subshell import AsyncInteractiveSubshell
+from async_kernel.shell.subshells import SubshellManager
 
 __all__ = ["AsyncInteractiveShell", "AsyncInteractiveSubshell", "KernelInterruptError", "SubshellManager"]

@@ -69,8 +69,8 @@ ROOMS: Mapping[str, Room] = {
         (3, 0),
         "IPython traitlets anyio",
         "compiler transform outstream display history lookup process_state startup execution magics "
-        "subshell_magics setup interactive subshell",
-        1800,
+        "subshell_magics setup interactive subshell subshells",
+        1900,
     ),
     "comm": Room((3, 0), "comm", lines=120),
     # floor 4: the kernel over its runtime
@@ -111,6 +111,7 @@ LAZY: Mapping[tuple[str, str], str] = {
     ("runtime.connection", "tempfile"): "only where the path of a socket would be too long",
     ("runtime.connection", "jupyter_core.paths"): "only where no connection file is named",
     ("shell.lookup", "IPython.core.completer"): "what completes code is imported with the first completion",
+    ("shell.subshells", "async_kernel.shell.subshell"): "8 ms, only where a subshell is made",
     ("shell.startup", "IPython.core.shellapp"): "only where there are startup files or extensions",
 }
 "Imports inside a function, by module and what it imports, each with its reason."

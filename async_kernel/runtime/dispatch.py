@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 from async_kernel.errors import ClientError
 from async_kernel.runtime.messenger import Messenger
-from async_kernel.shell.subshell import AsyncInteractiveSubshell, lane
-from async_kernel.typing import HandlerType, Job, MsgType, RunMode, SocketID
+from async_kernel.shell.subshells import lane
+from async_kernel.typing import Content, HandlerType, Job, MsgType, RunMode, SocketID
 
 __all__ = ["Aborts", "Dispatch", "Handlers", "Lanes"]
 
@@ -42,6 +42,18 @@ class Lanes(Protocol):
     def queue_call(self, func: Callable[..., Any], /, *args: Any, key: Any) -> Any: ...
 
 
+class Subshell(Protocol):
+    """What dispatch asks of a subshell."""
+
+    stopped: bool
+
+    @property
+    def caller(self) -> Lanes: ...
+    def enter(self) -> bool: ...
+    def leave(self) -> None: ...
+    async def refuse(self, job: Job[Any], /) -> Content | None: ...
+
+
 class Dispatch:
     """Starts the handler of each job where its run mode says. Called in the I/O thread.
 
@@ -61,7 +73,7 @@ class Dispatch:
         callers: Mapping[SocketID, Lanes],
         allowed: Callable[[SocketID, MsgType], bool],
         aborts: Aborts,
-        find: Callable[[str], AsyncInteractiveSubshell],
+        find: Callable[[str], Subshell],
     ) -> None:
         self._handlers = handlers
         self._messenger = messenger
@@ -102,7 +114,7 @@ class Dispatch:
         mode: RunMode,
         handler: HandlerType,
         job: Job[Any],
-        subshell: AsyncInteractiveSubshell | None,
+        subshell: Subshell | None,
     ) -> None:
         socket_id, run = job["socket_id"], self._handlers.run_handler
         caller = loop = self._callers[socket_id]
@@ -123,7 +135,7 @@ class Dispatch:
         else:
             loop.call_direct(run, handler, job)
 
-    async def _run_in(self, subshell: AsyncInteractiveSubshell, handler: HandlerType, job: Job[Any]) -> None:
+    async def _run_in(self, subshell: Subshell, handler: HandlerType, job: Job[Any]) -> None:
         try:
             await self._handlers.run_handler(subshell.refuse if subshell.stopped else handler, job)
         finally:

@@ -26,7 +26,7 @@ from async_kernel.runtime.patches import Patch, SignalHandler, patched, signals_
 from async_kernel.scheduling import event_loops
 from async_kernel.scheduling.caller import Caller
 from async_kernel.shell.interactive import AsyncInteractiveShell
-from async_kernel.shell.subshell import SubshellManager
+from async_kernel.shell.subshells import SubshellManager
 from async_kernel.typing import Backend, SocketID
 
 __all__ = ["Owner", "life"]

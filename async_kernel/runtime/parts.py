@@ -25,7 +25,7 @@ from async_kernel.scheduling.event_loops import CancelScope
 from async_kernel.shell.execution import USER_CODE, Running
 from async_kernel.shell.interactive import AsyncInteractiveShell
 from async_kernel.shell.outstream import Name, Output, TextSink
-from async_kernel.shell.subshell import SubshellManager
+from async_kernel.shell.subshells import SubshellManager
 from async_kernel.typing import Content, HandlerType, Job, MsgType, SocketID
 
 __all__ = ["Living", "Parts"]

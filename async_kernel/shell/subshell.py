@@ -8,12 +8,11 @@ than its thread, and what a user registers in one shell is there in all.
 from __future__ import annotations
 
 import copy
-import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import cached_property
 from types import MethodType
-from typing import Any, ClassVar, Final, Literal, Self, TypeAlias
+from typing import Any, Final, Literal, Self
 
 from IPython.core.builtin_trap import BuiltinTrap
 from IPython.core.magic import Magics
@@ -21,16 +20,14 @@ from traitlets import HasTraits, default
 
 from async_kernel.errors import ClientError
 from async_kernel.scheduling.caller import Caller
-from async_kernel.scheduling.context import chosen_subshell, current_job, current_subshell_id
+from async_kernel.scheduling.context import chosen_subshell, current_job
 from async_kernel.shell.display import AsyncDisplayHook
 from async_kernel.shell.execution import Running
 from async_kernel.shell.history import KernelHistory
 from async_kernel.shell.interactive import AsyncInteractiveShell
-from async_kernel.typing import Content, Job, SocketID
+from async_kernel.typing import Content, Job
 
-__all__ = ["AsyncInteractiveSubshell", "Namespace", "SubshellManager"]
-
-Namespace: TypeAlias = Literal["shared", "isolated"]
+__all__ = ["AsyncInteractiveSubshell"]
 
 OWN_TRAITS: Final = frozenset(
     {
@@ -98,7 +95,7 @@ class AsyncInteractiveSubshell(AsyncInteractiveShell):
         subshell_id: str,
         name: str = "",
         protected: bool = True,
-        namespace: Namespace = "shared",
+        namespace: Literal["shared", "isolated"] = "shared",
         when_ended: Callable[[AsyncInteractiveSubshell], object] = lambda _: None,
     ) -> None:
         HasTraits.__init__(self)  # None of IPython's own: that sets up a process for its one shell.
@@ -292,123 +289,3 @@ def for_shell(part: Any, shell: AsyncInteractiveSubshell) -> Any:
     part = copy.copy(part)
     part.shell = shell
     return part
-
-
-class SubshellManager:
-    """The subshells of a kernel. Every method may be called from any thread.
-
-    Args:
-        main_shell: The main shell.
-        caller: Runs the cells of the main shell; the callers of subshells are its children.
-        namespace: `shared` or `isolated`: the names that a subshell has.
-        when_ended: Called with the id of each subshell that has ended.
-    """
-
-    default_subshell_class: ClassVar[type[AsyncInteractiveSubshell]] = AsyncInteractiveSubshell
-    "What is made; a subclass of `AsyncInteractiveSubshell`."
-
-    def __init__(
-        self,
-        main_shell: AsyncInteractiveShell,
-        caller: Caller,
-        namespace: Namespace = "shared",
-        when_ended: Callable[[str], object] = lambda _: None,
-    ) -> None:
-        self.main_shell = main_shell
-        self.namespace: Namespace = namespace
-        self.caller = caller
-        self._when_ended = when_ended
-        self._subshells: dict[str, AsyncInteractiveSubshell] = {}
-        main_shell.subshell_manager = self
-
-    def create_subshell(self, *, protected: bool = True, name: str = "") -> AsyncInteractiveSubshell:
-        """Make a subshell, with a thread and an event loop of the main shell's backend.
-
-        Args:
-            protected: It can't be deleted: only its own `stop(force=True)`, and the end of the kernel, stop it.
-            name: What the user calls it; default: its id.
-
-        Raises:
-            RuntimeError: The kernel is stopping.
-        """
-        subshell_id = os.urandom(16).hex()
-        subshell = self.default_subshell_class(
-            self.main_shell,
-            self.caller.get(name=f"Subshell {name or subshell_id[:8]} {subshell_id[8:16]}", protected=True),
-            subshell_id=subshell_id,
-            name=name,
-            protected=protected,
-            namespace=self.namespace,
-            when_ended=self._forget,
-        )
-        self._subshells[subshell_id] = subshell
-        return subshell
-
-    def list_subshells(self) -> list[str]:
-        """The ids of the subshells, oldest first."""
-        return [each.subshell_id for each in self.running()]
-
-    def running(self) -> Iterable[AsyncInteractiveSubshell]:
-        """The subshells, oldest first."""
-        return [each for each in tuple(self._subshells.values()) if not each.stopped]
-
-    def get_shell(self, subshell_id: str | None = None) -> Any:
-        """The subshell of that id; the main shell for None.
-
-        Raises:
-            ClientError: There is no such subshell, or it was deleted.
-        """
-        if subshell_id is None:
-            return self.main_shell
-        subshell = self._subshells.get(subshell_id) if isinstance(subshell_id, str) else None  # pyright: ignore[reportUnnecessaryIsInstance]
-        if subshell is None or subshell.stopped:
-            raise ClientError(f"subshell_id: there is no subshell {subshell_id!r}: never made, or deleted")
-        return subshell
-
-    def current(self) -> Any:
-        """The subshell that the current context belongs to; the main shell where that is none, or has ended."""
-        if not self._subshells or (subshell_id := current_subshell_id()) is None:
-            return self.main_shell
-        return self._subshells.get(subshell_id, self.main_shell)
-
-    def delete_subshell(self, subshell_id: str) -> None:
-        """Stop a subshell.
-
-        Raises:
-            ClientError: There is no such subshell, it was deleted before, or it is protected.
-        """
-        subshell: AsyncInteractiveSubshell = self.get_shell(subshell_id)
-        if subshell.protected:
-            raise ClientError(f"the subshell {subshell_id!r} is protected: only its own `stop(force=True)` stops it")
-        subshell.stop()
-
-    def stop_all_subshells(self, *, force: bool = False) -> None:
-        """Stop every subshell; protected ones only with `force`."""
-        for each in self.running():
-            each.stop(force=force)
-
-    async def run(self, name: str, code: str) -> Any:
-        """Run code in the subshell of that name, made where there is none, after what is queued there.
-
-        The output goes to the cell that the current context belongs to. Returns IPython's result.
-
-        Raises:
-            ClientError: The subshell was deleted meanwhile.
-        """
-        named = (each for each in self.running() if name in (each.name, each.subshell_id))
-        subshell = next(named, None) or self.create_subshell(protected=False, name=name)
-        if self.current() is subshell:
-            return await subshell.run_cell_async(code, store_history=True)
-        if not subshell.enter():
-            raise ClientError(f"the subshell {name!r} was deleted")
-        key = lane(SocketID.shell, subshell.subshell_id)
-        return await subshell.caller.queue_call(subshell.run_body, code, current_job.get(), key=key)
-
-    def _forget(self, subshell: AsyncInteractiveSubshell) -> None:
-        self._subshells.pop(subshell.subshell_id, None)
-        self._when_ended(subshell.subshell_id)
-
-
-def lane(socket_id: SocketID, subshell_id: str | None, kind: str = "request") -> tuple[SocketID, str | None, str]:
-    """The queue of a channel and (sub)shell; comm messages have one of their own: widgets live while a cell awaits."""
-    return socket_id, subshell_id, kind

@@ -47,3 +47,15 @@ def test_an_offset_reaches_beyond_the_last_received() -> None:
     aborts.failed(failing, offset=1.5)
     assert aborts.covers(job())
     assert not aborts.covers(job())
+
+
+def test_a_subshell_that_has_ended_is_forgotten() -> None:
+    """Otherwise a kernel whose subshells come and go grows."""
+    aborts = Aborts()
+    failing, kept = job("a", "x"), job("a")
+    for each in (failing, kept):
+        aborts.received(each)
+        aborts.failed(each)
+    aborts.forget("x")
+    assert not aborts.covers(failing)
+    assert aborts.covers(kept)

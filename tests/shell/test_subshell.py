@@ -345,7 +345,7 @@ async def test_a_subclass_can_be_chosen(shells: Shells) -> None:
     class Loud(AsyncInteractiveSubshell):
         pass
 
-    shells.manager.default_subshell_class = Loud  # pyright: ignore[reportAttributeAccessIssue]
+    shells.manager.default_subshell_class = Loud
     assert type(shells.manager.create_subshell()) is Loud
 
 
