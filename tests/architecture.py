@@ -55,7 +55,7 @@ ROOMS: Mapping[str, Room] = {
     "scheduling": Room(
         (2, 0),
         "anyio",
-        "context event_loops asyncio_loop trio_loop pending pending_group calls queues waiting workers host caller",
+        "context event_loops asyncio_loop trio_loop pending pending_group sections calls queues waiting workers host caller",
         1600,
     ),
     "transport": Room(
@@ -78,8 +78,8 @@ ROOMS: Mapping[str, Room] = {
         (4, 0),
         "traitlets anyio msgspec comm jupyter_core",
         "settings identity messenger patches interrupts handlers publishing input_requests reception connection "
-        "dispatch failures watchdog parts lifecycle",
-        1000,
+        "dispatch jobs failures watchdog parts lifecycle",
+        1300,
     ),
     "kernel": Room((4, 1), "traitlets anyio"),
     # floor 5: application
@@ -107,6 +107,7 @@ LAZY: Mapping[tuple[str, str], str] = {
     ("cli.render", "rich.table"): "60 ms, only where colour is wanted",
     ("cli.render", "rich.text"): "60 ms, only where colour is wanted",
     ("config.layers", "async_kernel.config.yaml_tree"): "PyYAML costs 12 ms: only for what the plain reader leaves",
+    ("scheduling.sections", "ctypes"): "5 ms, only where a thread is interrupted",
     ("config.problems", "difflib"): "3 ms, only on the way to an error message",
     ("runtime.connection", "tempfile"): "only where the path of a socket would be too long",
     ("runtime.connection", "jupyter_core.paths"): "only where no connection file is named",

@@ -44,6 +44,7 @@ class Dispatch:
         callers: The callers of the shell and control channels.
         allowed: Whether a message type may come over a channel.
         aborts: Hears of each execute request in order of arrival.
+        accepted: Hears of each request that is about to be started, and how.
     """
 
     def __init__(
@@ -53,12 +54,14 @@ class Dispatch:
         callers: Mapping[SocketID, Lanes],
         allowed: Callable[[SocketID, MsgType], bool],
         aborts: Aborts,
+        accepted: Callable[[Job[Any], RunMode], object],
     ) -> None:
         self._handlers = handlers
         self._messenger = messenger
         self._callers = callers
         self._allowed = allowed
         self._aborts = aborts
+        self._accepted = accepted
 
     def __call__(self, job: Job[Any]) -> None:
         """Start the handler of `job`; what can't be served is answered here."""
@@ -82,6 +85,7 @@ class Dispatch:
             return
         if msg_type is MsgType.execute_request:
             self._aborts.received(job)
+        self._accepted(job, mode)
         self._start(msg_type, mode, handler, job)
 
     def _start(self, msg_type: MsgType, mode: RunMode, handler: HandlerType, job: Job[Any]) -> None:

@@ -156,6 +156,8 @@ class AsyncInteractiveShell(KernelSetup, InteractiveShell):  # pyright: ignore[r
         if not silent:
             self.publish("execute_input", {"code": code, "execution_count": self.execution_count})
         self._enter(cell)
+        for problem in policy.problems:
+            print(f"The tag is ignored: {problem}", file=sys.stderr)
         try:
             await self._run_with_events(cell)
             return self._reply(cell, user_expressions or {})
