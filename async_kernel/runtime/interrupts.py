@@ -8,6 +8,7 @@ stack of the main thread, and an open `Section` is the code of a user in another
 from __future__ import annotations
 
 import logging
+import math
 import signal
 import threading
 import time
@@ -17,7 +18,14 @@ from typing import Any, Final, Protocol
 
 from async_kernel.errors import KernelInterruptError
 from async_kernel.scheduling.context import current_job
-from async_kernel.scheduling.sections import guarded, in_user_code, open_section, open_sections
+from async_kernel.scheduling.sections import (
+    guarded,
+    in_user_code,
+    interrupt_task,
+    open_section,
+    open_sections,
+    task_error,
+)
 from async_kernel.typing import Job
 
 __all__ = ["Interrupts", "Target"]
@@ -60,7 +68,7 @@ class Delivery:
     def __init__(self, target: Target) -> None:
         self.target = target
         self._taken = False
-        self._posted = False
+        self._posted = math.inf
 
     @property
     def open(self) -> bool:
@@ -73,12 +81,17 @@ class Delivery:
 
     def post(self) -> None:
         """Let the event loop cancel what the target awaits; without effect while that is asked for already."""
-        if not self._posted:
-            self._posted = True
+        if self._posted == math.inf:
+            self._posted = time.monotonic()
             self.target.post(self._cancel)
 
+    @property
+    def stuck(self) -> bool:
+        """Whether the event loop has not called back for long."""
+        return time.monotonic() - self._posted > STUCK_SECONDS
+
     def _cancel(self) -> None:
-        self._posted = False
+        self._posted = math.inf
         if self.open and self.target.cancel():
             self.take()
 
@@ -109,7 +122,6 @@ class Interrupts:
         self._handles_signals = threading.current_thread() is threading.main_thread()
         self._on_main: tuple[Delivery, ...] = ()
         self._signalled = float("-inf")
-        self._since = float("-inf")
 
     def request(self, targets: Iterable[Target] | None = None) -> bool:
         """Interrupt `targets`, or all that runs now, from any thread; returns at once, whether there was something."""
@@ -138,21 +150,23 @@ class Interrupts:
         """
         __tracebackhide__ = True  # The user's traceback ends where the user's code was.
         deliveries = [each for each in self._on_main if each.open]
-        now = time.monotonic()
         if not deliveries:
             # A signal of our own may come late; one of the terminal's begins an interrupt.
-            if now - self._signalled > OWN_SIGNAL_SECONDS and not self.request():
+            if time.monotonic() - self._signalled > OWN_SIGNAL_SECONDS and not self.request():
                 self._when_idle()
             return
-        if not in_user_code(frame, self._user_code):
+        kind = KernelInterruptError if in_user_code(frame, self._user_code) else task_error(frame)
+        if kind is None:
             return
         job = current_job.get()
-        for each in deliveries:
-            if each.target.job is job:
+        own = [each for each in deliveries if each.target.job is job and kind is KernelInterruptError]
+        stuck = [each for each in deliveries if each.stuck]
+        for each in own or stuck:
+            # Of what the loop could not cancel this may be the cause, and these will wait for it in vain.
+            if own or each.target.cancel():
                 each.take()
-                raise KernelInterruptError("interrupted")
-        if now - self._since > STUCK_SECONDS:
-            raise KernelInterruptError("interrupted")
+        if own or stuck:
+            raise kind("interrupted")
 
     def _insist(self, deliveries: Sequence[Delivery]) -> None:
         """Try again and again: what hits the kernel's own machinery passes, what blocks in C has to return."""
@@ -171,8 +185,6 @@ class Interrupts:
         )
 
     def _begin(self, deliveries: Sequence[Delivery]) -> None:
-        if not any(each.open for each in self._on_main):
-            self._since = time.monotonic()
         for each in deliveries:
             if self._wake_input(each.target.job):
                 each.take()
@@ -191,6 +203,8 @@ class Interrupts:
             section = None if each.target.thread is None else open_section(each.target.thread)
             if section is not None and section.job is each.target.job:
                 section.interrupt(each.take)
+            elif section is None and each.stuck and each.target.thread not in (None, self._main):
+                interrupt_task(each.target.thread)
         if on_main:
             self._on_main = tuple(on_main)
             self._signal()

@@ -7,10 +7,12 @@ is open, at most one is on its way, and closing takes back what has not landed: 
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import threading
 from _thread import allocate_lock, get_ident
 from collections.abc import Callable, Coroutine, Generator
+from contextlib import suppress
 from types import CodeType, FrameType
 from typing import Any, Final, TypeVar
 
@@ -19,7 +21,7 @@ from async_kernel.scheduling.context import current_job, current_pending
 from async_kernel.scheduling.pending import Event, Pending
 from async_kernel.typing import Job
 
-__all__ = ["BORDERS", "Section", "Stepped", "guarded", "in_user_code", "open_section", "open_sections"]
+__all__ = ["BORDERS", "Section", "Stepped", "guarded", "in_user_code", "interrupt_task", "open_section", "open_sections", "task_error"]
 
 T = TypeVar("T")
 
@@ -28,6 +30,7 @@ INFRASTRUCTURE: Final = frozenset({"contextlib", "logging", "queue", "threading"
 "Modules that work for whoever called them: the caller decides."
 WAITS: Final = frozenset({Pending.wait_sync.__code__, Event.wait.__code__})
 "Functions of ours that only wait for whoever called them."
+LOOPS: Final = ("asyncio.", "trio.", "uvloop", "winloop")
 
 _open: dict[int, Section] = {}
 "The section of each thread that runs the code of a user: what `sys._current_frames` doesn't say."
@@ -95,6 +98,10 @@ class Section:
             frame = sys._current_frames().get(self.thread)
             if frame is not None and in_user_code(frame, BORDERS):
                 raise_in(self.thread, _Landed)
+                if not _wake_nested_loop(frame):
+                    return True
+                raise_in(self.thread, None)
+                self.land()
                 return True
             self._landed = None
             return False
@@ -132,6 +139,10 @@ def guarded(func: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         try:
             section.open()
             return func(*args, **kwargs)
+        except KeyboardInterrupt as exc:
+            if section.struck and type(exc) is KeyboardInterrupt:  # A loop of the user's own has made it of ours.
+                raise KernelInterruptError("interrupted") from exc
+            raise
         finally:
             section.close()
     finally:
@@ -200,5 +211,70 @@ def in_user_code(frame: FrameType | None, borders: frozenset[CodeType]) -> bool:
         if innermost is None and frame.f_code not in WAITS:
             name: str = frame.f_globals.get("__name__", "")
             innermost = None if name in INFRASTRUCTURE else name
+        frame = frame.f_back
+    return False
+
+
+def task_error(frame: FrameType | None) -> type[BaseException] | None:
+    """What to raise where the code of a user runs as a task of its own, without harm to the event loop.
+
+    Args:
+        frame: The innermost frame of the thread; nothing of the kernel may be between it and the event loop.
+
+    Returns:
+        `asyncio.CancelledError` (a KeyboardInterrupt goes through the task and ends the loop); for a task in a trio
+        nursery `KernelInterruptError`; None where nothing may be raised.
+    """
+    seen = False
+    while frame is not None:
+        name: str = frame.f_globals.get("__name__", "")
+        if name.startswith(MACHINERY):
+            return None
+        if name.startswith(LOOPS):
+            return None if not seen else _trio_error(frame) if name.startswith("trio.") else asyncio.CancelledError
+        seen = seen or name not in INFRASTRUCTURE
+        frame = frame.f_back
+    return None
+
+
+def _trio_error(frame: FrameType | None) -> type[BaseException] | None:
+    while frame is not None:
+        if (task := frame.f_locals.get("task")) is not None and hasattr(task, "parent_nursery"):
+            # What a task of the system nursery raises would end the whole run.
+            nursery = task.parent_nursery
+            return KernelInterruptError if nursery and nursery.parent_task.parent_nursery else None
+        frame = frame.f_back
+    return None
+
+
+def interrupt_task(thread: int) -> None:
+    """Raise in the task that blocks a thread's event loop, if it is the code of a user; from another thread.
+
+    There is no section around it, so call it only after it has blocked for long: it must not end just now.
+    """
+    raise_in = _set_async_exc
+    if (kind := task_error(sys._current_frames().get(thread))) is not None:
+        raise_in(thread, kind)
+
+
+def _wake_nested_loop(frame: FrameType | None) -> bool:
+    """Wake the event loop that the code of a user runs itself (`asyncio.run`) where it waits in its selector.
+
+    Returns:
+        Whether the loop was told to end, so that no exception has to land (in trio's own machinery none may).
+    """
+    if frame is None or not str(frame.f_globals.get("__name__")).startswith((*LOOPS, "selectors")):
+        return False
+    while frame is not None and frame.f_code not in BORDERS:
+        for name in ("self", "runner"):
+            value = frame.f_locals.get(name)
+            loop = getattr(value, "_loop", value)
+            if isinstance(loop, asyncio.AbstractEventLoop):
+                with suppress(RuntimeError):  # It was closed meanwhile.
+                    loop.call_soon_threadsafe(lambda: None)
+                return False
+            if (interrupt_trio := getattr(value, "deliver_ki", None)) is not None:
+                interrupt_trio()
+                return True
         frame = frame.f_back
     return False

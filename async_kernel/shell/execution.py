@@ -132,6 +132,23 @@ class Running:
             with outside_loop() if self.policy.run_mode is RunMode.thread else nullcontext():
                 guarded(run_user_code, code, global_ns, local_ns)
             return
+        try:
+            where = await self._await_code(code, global_ns, local_ns)
+        except BaseException as exc:
+            if self._is_interrupt(exc):
+                raise KernelInterruptError("interrupted").with_traceback(exc.__traceback__) from exc
+            raise
+        if where is None:
+            return
+        if self.interrupted:
+            raise KernelInterruptError("interrupted").with_traceback(where)
+        self.timed_out = True
+        raise TimeoutError(f"the cell took longer than {self.timeout:g} seconds").with_traceback(where)
+
+    async def _await_code(
+        self, code: CodeType, global_ns: dict[str, Any], local_ns: dict[str, Any]
+    ) -> TracebackType | None:
+        """Where it was cancelled; None where it came to its end."""
         where: TracebackType | None = None
         with anyio.CancelScope(deadline=self.deadline) as self.scope:
             if self.interrupted:
@@ -141,11 +158,14 @@ class Running:
             except BaseException as exc:
                 where = exc.__traceback__
                 raise
-            return
-        if self.interrupted:
-            raise KernelInterruptError("interrupted").with_traceback(where)
-        self.timed_out = True
-        raise TimeoutError(f"the cell took longer than {self.timeout:g} seconds").with_traceback(where)
+            where = None
+        return where
+
+    def _is_interrupt(self, exc: BaseException) -> bool:
+        """Whether it is what an interrupt has raised in tasks of the cell: in all of a group, or in the one awaited."""
+        if isinstance(exc, BaseExceptionGroup):
+            return exc.split(KernelInterruptError)[1] is None
+        return self.interrupted and isinstance(exc, anyio.get_cancelled_exc_class()) and not is_cancellation(exc)
 
 
 def user_traceback(exc: BaseException) -> TracebackType | None:
