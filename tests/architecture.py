@@ -55,8 +55,9 @@ ROOMS: Mapping[str, Room] = {
     "scheduling": Room(
         (2, 0),
         "anyio",
-        "context event_loops asyncio_loop trio_loop pending pending_group sections calls queues waiting workers host caller",
-        1600,
+        "context event_loops asyncio_loop trio_loop pending pending_group sections calls queues waiting workers host "
+        "caller",
+        1800,
     ),
     "transport": Room(
         (2, 0),
@@ -69,7 +70,7 @@ ROOMS: Mapping[str, Room] = {
         (3, 0),
         "IPython traitlets anyio",
         "compiler transform outstream display history lookup process_state startup execution magics setup interactive",
-        1500,
+        1700,
     ),
     "debugger": Room((3, 0), "debugpy", lines=600),
     "comm": Room((3, 0), "comm", lines=120),

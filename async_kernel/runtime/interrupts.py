@@ -143,7 +143,7 @@ class Interrupts:
         threading.Thread(target=insist, name="InterruptAll", daemon=True).start()
 
     def on_signal(self, _signum: int, frame: FrameType | None) -> None:
-        """The handler of SIGINT; raises `KernelInterruptError` where the code that is to be interrupted is on the stack.
+        """The handler of SIGINT; raises where the code that is to be interrupted is on the stack.
 
         Raises:
             KernelInterruptError: In the code of the cell that blocks the main thread.

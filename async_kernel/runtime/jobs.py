@@ -20,7 +20,7 @@ from async_kernel.typing import Content, Job, MsgType, RunMode
 __all__ = ["Entry", "Jobs"]
 
 TRACKED: Final = frozenset({MsgType.execute_request, *COMM_TYPES})
-BUSY_SWITCH_INTERVAL: Final = 0.001
+BUSY_SWITCH_INTERVAL: Final = 0.0005
 "Seconds for which a cell keeps the GIL while another thread wants it; Python's own 0.005 makes answers wait."
 
 
@@ -46,7 +46,9 @@ class Entry:
 
     __slots__ = ("accepted", "began", "caller", "cells", "done", "job", "mode", "number", "revoked", "thread")
 
-    def __init__(self, number: int, job: Job[Any], mode: RunMode | None, cells: Callable[[Job[Any]], Cell | None]):
+    def __init__(
+        self, number: int, job: Job[Any], mode: RunMode | None, cells: Callable[[Job[Any]], Cell | None]
+    ) -> None:
         self.number = number
         self.job = job
         self.mode = mode
@@ -94,7 +96,7 @@ class Entry:
         caller, since = self.caller, self.accepted if self.began is None else self.began
         return {
             "number": self.number,
-            "state": "waits" if self.began is None else "runs",
+            "state": "runs" if self.began is not None else "cancelled" if self.revoked else "waits",
             "mode": "" if self.mode is None else self.mode.name,
             "count": None if result is None else result.execution_count,
             "since": datetime.fromtimestamp(since, UTC).isoformat(timespec="milliseconds"),
@@ -210,5 +212,5 @@ class SwitchInterval:
 
 def first_line(code: object) -> str:
     """The first line of a cell that says something."""
-    lines = str(code).strip().splitlines()
-    return next((line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")), "".join(lines[:1]))
+    lines = [line.strip() for line in str(code).splitlines() if line.strip()]
+    return next((line for line in lines if not line.startswith("#")), lines[0] if lines else "")

@@ -21,7 +21,17 @@ from async_kernel.scheduling.context import current_job, current_pending
 from async_kernel.scheduling.pending import Event, Pending
 from async_kernel.typing import Job
 
-__all__ = ["BORDERS", "Section", "Stepped", "guarded", "in_user_code", "interrupt_task", "open_section", "open_sections", "task_error"]
+__all__ = [
+    "BORDERS",
+    "Section",
+    "Stepped",
+    "guarded",
+    "in_user_code",
+    "interrupt_task",
+    "open_section",
+    "open_sections",
+    "task_error",
+]
 
 T = TypeVar("T")
 
@@ -32,6 +42,7 @@ WAITS: Final = frozenset({Pending.wait_sync.__code__, Event.wait.__code__})
 "Functions of ours that only wait for whoever called them."
 LOOPS: Final = ("asyncio.", "trio.", "uvloop", "winloop")
 
+_frames = sys._current_frames  # pyright: ignore[reportPrivateUsage]
 _open: dict[int, Section] = {}
 "The section of each thread that runs the code of a user: what `sys._current_frames` doesn't say."
 
@@ -95,7 +106,7 @@ class Section:
                 return True
             self._landed = landed
             # The thread goes on where it is seen now: it gets the GIL again when this one waits or has run its time.
-            frame = sys._current_frames().get(self.thread)
+            frame = _frames().get(self.thread)
             if frame is not None and in_user_code(frame, BORDERS):
                 raise_in(self.thread, _Landed)
                 if not _wake_nested_loop(frame):
@@ -124,9 +135,7 @@ _Landed.__module__ = KernelInterruptError.__module__
 def _set_async_exc(thread: int, kind: type[BaseException] | None) -> None:
     import ctypes  # 5 ms, only where something is interrupted
 
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(
-        ctypes.c_ulong(thread), None if kind is None else ctypes.py_object(kind)
-    )
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), None if kind is None else ctypes.py_object(kind))
 
 
 def guarded(func: Callable[..., T], *args: Any, **kwargs: Any) -> T:
@@ -253,7 +262,7 @@ def interrupt_task(thread: int) -> None:
     There is no section around it, so call it only after it has blocked for long: it must not end just now.
     """
     raise_in = _set_async_exc
-    if (kind := task_error(sys._current_frames().get(thread))) is not None:
+    if (kind := task_error(_frames().get(thread))) is not None:
         raise_in(thread, kind)
 
 
