@@ -55,8 +55,9 @@ ROOMS: Mapping[str, Room] = {
     "scheduling": Room(
         (2, 0),
         "anyio",
-        "context event_loops asyncio_loop trio_loop pending pending_group calls queues waiting workers host caller",
-        1600,
+        "context event_loops asyncio_loop trio_loop pending pending_group sections calls queues waiting workers host "
+        "caller",
+        1800,
     ),
     "transport": Room(
         (2, 0),
@@ -78,7 +79,7 @@ ROOMS: Mapping[str, Room] = {
         (4, 0),
         "traitlets anyio msgspec comm jupyter_core",
         "settings identity kernel_log messenger patches interrupts handlers publishing input_requests reception "
-        "connection dispatch failures watchdog parts lifecycle",
+        "connection dispatch jobs failures watchdog parts lifecycle",
         1300,
     ),
     "kernel": Room((4, 1), "traitlets anyio"),
@@ -107,6 +108,7 @@ LAZY: Mapping[tuple[str, str], str] = {
     ("cli.render", "rich.table"): "60 ms, only where colour is wanted",
     ("cli.render", "rich.text"): "60 ms, only where colour is wanted",
     ("config.layers", "async_kernel.config.yaml_tree"): "PyYAML costs 12 ms: only for what the plain reader leaves",
+    ("scheduling.sections", "ctypes"): "5 ms, only where a thread is interrupted",
     ("config.problems", "difflib"): "3 ms, only on the way to an error message",
     ("runtime.connection", "tempfile"): "only where the path of a socket would be too long",
     ("runtime.connection", "jupyter_core.paths"): "only where no connection file is named",

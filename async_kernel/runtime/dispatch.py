@@ -64,6 +64,7 @@ class Dispatch:
         allowed: Whether a message type may come over a channel.
         aborts: Hears of each execute request in order of arrival.
         find: The subshell of an id; raises `ClientError` where there is none.
+        accepted: Hears of each request that is about to be started, and how.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Dispatch:
         allowed: Callable[[SocketID, MsgType], bool],
         aborts: Aborts,
         find: Callable[[str], Subshell],
+        accepted: Callable[[Job[Any], RunMode], object],
     ) -> None:
         self._handlers = handlers
         self._messenger = messenger
@@ -81,6 +83,7 @@ class Dispatch:
         self._allowed = allowed
         self._aborts = aborts
         self._find = find
+        self._accepted = accepted
 
     def __call__(self, job: Job[Any]) -> None:
         """Start the handler of `job`; what can't be served is answered here."""
@@ -106,6 +109,7 @@ class Dispatch:
             return
         if msg_type is MsgType.execute_request:
             self._aborts.received(job)
+        self._accepted(job, mode)
         self._start(msg_type, mode, handler, job, subshell)
 
     def _start(

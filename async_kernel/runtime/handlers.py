@@ -9,6 +9,7 @@ import msgspec
 
 from async_kernel.errors import ClientError
 from async_kernel.protocol.content import parse
+from async_kernel.shell.execution import call_user_code
 from async_kernel.typing import Content, HandlerType, Job, MsgType
 
 __all__ = ["RequestHandlers", "immediate", "is_immediate"]
@@ -86,23 +87,23 @@ class RequestHandlers:
     async def comm_open(self, job: Job[Any], /) -> Content | None:
         """A frontend opens a comm; one of an unknown target is closed again."""
         parse(MsgType.comm_open, job["msg"]["content"])
-        self.comm_manager.comm_open(None, None, job["msg"])  # pyright: ignore[reportArgumentType]
+        call_user_code(self.comm_manager.comm_open, None, None, job["msg"])
 
     async def comm_msg(self, job: Job[Any], /) -> Content | None:
         """A message to a comm."""
         parse(MsgType.comm_msg, job["msg"]["content"])
-        self.comm_manager.comm_msg(None, None, job["msg"])  # pyright: ignore[reportArgumentType]
+        call_user_code(self.comm_manager.comm_msg, None, None, job["msg"])
 
     async def comm_close(self, job: Job[Any], /) -> Content | None:
         """A frontend closes a comm."""
         parse(MsgType.comm_close, job["msg"]["content"])
-        self.comm_manager.comm_close(None, None, job["msg"])  # pyright: ignore[reportArgumentType]
+        call_user_code(self.comm_manager.comm_close, None, None, job["msg"])
 
     @immediate
     async def interrupt_request(self, job: Job[Any], /) -> Content | None:
         """Interrupt what runs."""
-        parse(MsgType.interrupt_request, job["msg"]["content"])
-        self._running_parts.interrupt(self.interrupts)
+        request = parse(MsgType.interrupt_request, job["msg"]["content"])
+        self._running_parts.interrupt(self.interrupts, request.msg_ids, request.subshell_id)
         return {"status": "ok"}
 
     @immediate

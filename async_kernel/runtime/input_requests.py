@@ -16,6 +16,7 @@ from async_kernel.typing import Job, SocketID
 __all__ = ["InputRequests"]
 
 _Answer: TypeAlias = "str | BaseException"
+_Question: TypeAlias = "tuple[Job[Any], queue.SimpleQueue[_Answer]]"
 
 
 class InputRequests:
@@ -34,7 +35,7 @@ class InputRequests:
         self._allowed = allowed
         self._flush = flush
         self._lock = threading.Lock()
-        self._waiting: dict[bytes, list[queue.SimpleQueue[_Answer]]] = {}
+        self._waiting: dict[bytes, list[_Question]] = {}
 
     def raw_input(self, prompt: object = "") -> str:
         """Ask for a line and wait for it.
@@ -58,14 +59,14 @@ class InputRequests:
             waiting = self._waiting.get(job["ident"][0] if job["ident"] else b"")
             if waiting:
                 # The latest question is the one on the frontend's screen.
-                waiting[-1].put(value if isinstance(value, str) else "")
+                waiting[-1][1].put(value if isinstance(value, str) else "")
 
-    def interrupt(self, reason: str = "interrupted") -> bool:
-        """Wake every wait with a `KernelInterruptError`; return whether there was one."""
+    def interrupt(self, job: Job[Any]) -> bool:
+        """Wake what waits in the name of `job` with a `KernelInterruptError`; return whether there was something."""
         with self._lock:
-            waits = [each for waiting in self._waiting.values() for each in waiting]
+            waits = [each for waiting in self._waiting.values() for of, each in waiting if of is job]
         for each in waits:
-            each.put(KernelInterruptError(reason))
+            each.put(KernelInterruptError("interrupted"))
         return bool(waits)
 
     def _ask(self, function: str, prompt: str, *, password: bool) -> str:
@@ -80,15 +81,16 @@ class InputRequests:
         ident = job["ident"]
         key = ident[0] if ident else b""
         answers: queue.SimpleQueue[_Answer] = queue.SimpleQueue()
+        question = (job, answers)
         with self._lock:
-            self._waiting.setdefault(key, []).append(answers)
+            self._waiting.setdefault(key, []).append(question)
         try:
             content = {"prompt": prompt, "password": password}
             self._messenger.send(SocketID.stdin, ident, "input_request", content, job["msg"])
             answer = answers.get()
         finally:
             with self._lock:
-                self._waiting[key].remove(answers)
+                self._waiting[key].remove(question)
                 if not self._waiting[key]:
                     del self._waiting[key]
         if isinstance(answer, BaseException):

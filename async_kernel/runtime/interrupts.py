@@ -1,131 +1,226 @@
-"""Interrupts that escalate: wake `input()`, cancel the cells that await, raise in the cell that blocks the main thread.
+"""Interrupts that escalate: wake `input()`, cancel what awaits, raise in the code that blocks a thread.
 
 One request does all three, since each acts only where it applies: a question wakes, the callback in the event loop
-finds the cells that are awaiting (it could not run otherwise), and the signal handler finds the code of a cell on the
-stack.
+finds the cells that are awaiting (it could not run otherwise), the signal handler finds the code of a cell on the
+stack of the main thread, and an open `Section` is the code of a user in another thread.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from types import CodeType, FrameType
 from typing import Any, Final, Protocol
 
 from async_kernel.errors import KernelInterruptError
+from async_kernel.scheduling.context import current_job
+from async_kernel.scheduling.sections import (
+    guarded,
+    in_user_code,
+    interrupt_task,
+    open_section,
+    open_sections,
+    task_error,
+)
+from async_kernel.typing import Job
 
-__all__ = ["Interruptible", "Interrupts"]
+__all__ = ["Interrupts", "Target"]
 
 log = logging.getLogger("async_kernel")
 
 OWN_SIGNAL_SECONDS: Final = 1.0
 "An interrupt signal that comes this soon after one of ours is ours, not the terminal's."
+GRACE_SECONDS: Final = 0.002
+"What awaits is cancelled within this time, without a signal that would hit what just happens to run."
 RETRY_SECONDS: Final = 0.01
 RETRIES: Final = 500
-MACHINERY: Final = "async_kernel."
-INFRASTRUCTURE: Final = frozenset({"contextlib", "logging", "queue", "threading"})
-"Modules that work for whoever called them: the caller decides."
+STUCK_SECONDS: Final = 0.1
+"An event loop that has not called us back for so long is blocked by the code that is on its stack, whose ever it is."
 
 
-class Interruptible(Protocol):
-    """A cell that runs."""
+class Target(Protocol):
+    """A request that runs."""
 
+    @property
+    def job(self) -> Job[Any]: ...
+    @property
+    def thread(self) -> int | None: ...
     @property
     def done(self) -> bool: ...
-    @property
-    def interrupted(self) -> bool: ...
-    def interrupt(self) -> None:
-        """Cancel what it awaits (in its event loop's thread); its reply will be an error."""
+    def cancel(self) -> bool:
+        """Cancel what it awaits (in its event loop's thread); False where that can't be done yet."""
         ...
 
-    def mark_interrupted(self) -> None:
-        """Note that the error was raised in its code."""
+    def post(self, func: Callable[[], object]) -> None:
+        """Call a function in its event loop's thread, soon."""
         ...
+
+
+class Delivery:
+    """One interrupt on its way to one target; it is taken once, by whichever way reaches it first."""
+
+    __slots__ = ("_posted", "_taken", "target")
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self._taken = False
+        self._posted = math.inf
+
+    @property
+    def open(self) -> bool:
+        """Whether it is still on its way."""
+        return not (self._taken or self.target.done)
+
+    def take(self) -> None:
+        """It has arrived."""
+        self._taken = True
+
+    def post(self) -> None:
+        """Let the event loop cancel what the target awaits; without effect while that is asked for already."""
+        if self._posted == math.inf:
+            self._posted = time.monotonic()
+            self.target.post(self._cancel)
+
+    @property
+    def stuck(self) -> bool:
+        """Whether the event loop has not called back for long."""
+        return time.monotonic() - self._posted > STUCK_SECONDS
+
+    def _cancel(self) -> None:
+        self._posted = math.inf
+        if self.open and self.target.cancel():
+            self.take()
 
 
 class Interrupts:
-    """Interrupts the cells of the main thread's shell.
+    """Interrupts the code of users, in whatever thread it runs.
 
     Args:
-        running: The cells that run now.
-        call_in_loop: Runs a function in the thread of the cells' event loop, soon.
-        wake_inputs: Wakes what waits for the frontend's answer.
-        user_code: The code objects whose frame is on the stack exactly while a cell's code is.
+        running: What runs now.
+        wake_input: Wakes what waits for the frontend's answer to a question of that request; whether there was one.
+        user_code: The code objects whose frame is on the main thread's stack exactly while a cell's code is.
         when_idle: Called (main thread) for an interrupt signal from outside while nothing runs.
     """
 
     def __init__(
         self,
         *,
-        running: Callable[[], Collection[Interruptible]],
-        call_in_loop: Callable[[Callable[[], None]], Any],
-        wake_inputs: Callable[[], Any],
+        running: Callable[[], Iterable[Target]],
+        wake_input: Callable[[Job[Any]], bool],
         user_code: Collection[CodeType],
         when_idle: Callable[[], None],
     ) -> None:
         self._running = running
-        self._call_in_loop = call_in_loop
-        self._wake_inputs = wake_inputs
-        self._user_code = frozenset(user_code)
+        self._wake_input = wake_input
+        self._user_code = frozenset(user_code) | {guarded.__code__}
         self._when_idle = when_idle
         self._main = threading.main_thread().ident
         self._handles_signals = threading.current_thread() is threading.main_thread()
-        self._targets: tuple[Interruptible, ...] = ()
+        self._on_main: tuple[Delivery, ...] = ()
         self._signalled = float("-inf")
 
-    def request(self) -> None:
-        """Interrupt everything that runs now, from any thread; returns at once."""
-        targets = tuple(each for each in self._running() if not each.done)
-        if not targets:
-            return
-        self._begin(targets)
-        if self._handles_signals:
-            if threading.get_ident() != self._main:
-                self._signal()
-            self._start_insisting(targets)
+    def request(self, targets: Iterable[Target] | None = None) -> bool:
+        """Interrupt `targets`, or all that runs now, from any thread; returns at once, whether there was something."""
+        deliveries = [Delivery(each) for each in (self._running() if targets is None else targets) if not each.done]
+        if deliveries:
+            threading.Thread(target=self._insist, args=(deliveries,), name="Interrupt", daemon=True).start()
+        return bool(deliveries)
 
     def request_until(self, ended: Callable[[], bool]) -> None:
         """Interrupt what runs, and what still begins to run, until `ended()`."""
-        self.request()
 
         def insist() -> None:
             while not ended():
+                deliveries = [Delivery(each) for each in self._running()]
+                self._begin(deliveries)
                 time.sleep(RETRY_SECONDS)
-                self.request()
+                self._strike(deliveries)
 
         threading.Thread(target=insist, name="InterruptAll", daemon=True).start()
 
     def on_signal(self, _signum: int, frame: FrameType | None) -> None:
-        """The handler of SIGINT; raises `KernelInterruptError` where the code of a cell is on the stack.
+        """The handler of SIGINT; raises where the code that is to be interrupted is on the stack.
 
         Raises:
             KernelInterruptError: In the code of the cell that blocks the main thread.
         """
         __tracebackhide__ = True  # The user's traceback ends where the user's code was.
-        ours = time.monotonic() - self._signalled < OWN_SIGNAL_SECONDS
-        targets = _open(self._targets)
-        if not targets and not ours:
-            targets = _open(self._running())
-            if not targets:
+        deliveries = [each for each in self._on_main if each.open]
+        if not deliveries:
+            # A signal of our own may come late; one of the terminal's begins an interrupt.
+            if time.monotonic() - self._signalled > OWN_SIGNAL_SECONDS and not self.request():
                 self._when_idle()
-                return
-            self._begin(tuple(targets))
-        if not targets:
             return
-        if self._may_raise(frame):
-            for each in targets:
-                each.mark_interrupted()
-            raise KernelInterruptError("interrupted")
-        if not ours:
-            self._start_insisting(tuple(targets))
+        kind = KernelInterruptError if in_user_code(frame, self._user_code) else task_error(frame)
+        if kind is None:
+            return
+        job = current_job.get()
+        own = [each for each in deliveries if each.target.job is job and kind is KernelInterruptError]
+        stuck = [each for each in deliveries if each.stuck]
+        for each in own or stuck:
+            # Of what the loop could not cancel this may be the cause, and these will wait for it in vain.
+            if own or each.target.cancel():
+                each.take()
+        if own or stuck:
+            raise kind("interrupted")
 
-    def _begin(self, targets: tuple[Interruptible, ...]) -> None:
-        self._targets = targets
-        self._wake_inputs()
-        self._call_in_loop(lambda: _cancel(targets))
+    def _insist(self, deliveries: Sequence[Delivery]) -> None:
+        """Try again and again: what hits the kernel's own machinery passes, what blocks in C has to return."""
+        self._begin(deliveries)
+        time.sleep(GRACE_SECONDS)
+        for _ in range(RETRIES):
+            if not self._strike(deliveries):
+                return
+            time.sleep(RETRY_SECONDS)
+        threads = {thread.ident: thread.name for thread in threading.enumerate()}
+        where = sorted({threads.get(each.target.thread, "?") for each in deliveries if each.open})
+        log.warning(
+            "an interrupt was not taken within %g s in %s: the code blocks in C, and is interrupted when that returns",
+            RETRIES * RETRY_SECONDS,
+            ", ".join(where) or "a call of the cell",
+        )
+
+    def _begin(self, deliveries: Sequence[Delivery]) -> None:
+        for each in deliveries:
+            if self._wake_input(each.target.job):
+                each.take()
+            else:
+                each.post()
+
+    def _strike(self, deliveries: Sequence[Delivery]) -> bool:
+        """Raise in what blocks, and ask the loops to cancel what awaits; whether something is left to be done."""
+        opened = [each for each in deliveries if each.open]
+        on_main = [each for each in opened if self._handles_signals and each.target.thread == self._main]
+        for each in opened:
+            if self._wake_input(each.target.job):
+                each.take()
+                continue
+            each.post()
+            section = None if each.target.thread is None else open_section(each.target.thread)
+            if section is not None and section.job is each.target.job:
+                section.interrupt(each.take)
+            elif section is None and each.stuck and each.target.thread not in (None, self._main):
+                interrupt_task(each.target.thread)
+        if on_main:
+            self._on_main = tuple(on_main)
+            self._signal()
+        return self._strike_calls(deliveries) or bool(opened)
+
+    def _strike_calls(self, deliveries: Sequence[Delivery]) -> bool:
+        """Raise in the `Caller` calls that their cells have awaited: these are cancelled by now, but may block."""
+        jobs = [each.target.job for each in deliveries]
+        calls = [
+            each
+            for each in open_sections()
+            if each.cancelled and not each.struck and any(each.job is job for job in jobs)
+        ]
+        for each in calls:
+            each.interrupt(bool)
+        return bool(calls)
 
     def _signal(self) -> None:
         self._signalled = time.monotonic()
@@ -133,36 +228,3 @@ class Interrupts:
             signal.pthread_kill(self._main, signal.SIGINT)
         else:
             signal.raise_signal(signal.SIGINT)
-
-    def _start_insisting(self, targets: tuple[Interruptible, ...]) -> None:
-        threading.Thread(target=self._insist, args=(targets,), name="Interrupt", daemon=True).start()
-
-    def _insist(self, targets: tuple[Interruptible, ...]) -> None:
-        """Signal again while the cell blocks: the handler lets a signal pass that hits the kernel's own machinery."""
-        for _ in range(RETRIES):
-            time.sleep(RETRY_SECONDS)
-            if not _open(targets):
-                return
-            self._signal()
-        log.warning("an interrupt was not taken within %g s: the cell's code blocks in C", RETRIES * RETRY_SECONDS)
-
-    def _may_raise(self, frame: FrameType | None) -> bool:
-        """Whether the code of a cell is on the stack, and what runs for it now is not the kernel's own machinery."""
-        innermost = None
-        while frame is not None:
-            if frame.f_code in self._user_code:
-                return innermost is not None and not innermost.startswith(MACHINERY)
-            if innermost is None:
-                name: str = frame.f_globals.get("__name__", "")
-                innermost = None if name in INFRASTRUCTURE else name
-            frame = frame.f_back
-        return False
-
-
-def _open(targets: Iterable[Interruptible]) -> list[Interruptible]:
-    return [each for each in targets if not (each.done or each.interrupted)]
-
-
-def _cancel(targets: Iterable[Interruptible]) -> None:
-    for each in _open(targets):
-        each.interrupt()

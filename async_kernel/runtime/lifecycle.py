@@ -148,6 +148,8 @@ def _open_shell(kernel: Owner, parts: Parts, backend: Backend) -> Generator[Asyn
             **parts.connection.info.as_dict(),
             "connection_file": str(parts.connection.path),
         },
+        jobs=parts.jobs.describe,
+        cancel_job=parts.cancel_job,
         backend=backend,
         history=kernel.history,
         ipython_profile=kernel.ipython_profile,

@@ -7,8 +7,10 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
+import msgspec
+
 from async_kernel.comm import CommManager
-from async_kernel.errors import ClientError
+from async_kernel.errors import ClientError, KernelInterruptError
 from async_kernel.protocol.cell_policy import CellPolicy
 from async_kernel.protocol.content import ExecuteRequest, parse
 from async_kernel.protocol.messages import error_content
@@ -18,6 +20,7 @@ from async_kernel.runtime.connection import Connection
 from async_kernel.runtime.dispatch import Aborts, Dispatch, Handlers
 from async_kernel.runtime.input_requests import InputRequests
 from async_kernel.runtime.interrupts import Interrupts
+from async_kernel.runtime.jobs import Entry, Jobs
 from async_kernel.runtime.publishing import Publishing
 from async_kernel.scheduling.caller import Caller
 from async_kernel.scheduling.context import current_job
@@ -70,6 +73,7 @@ class Parts:
         self.session: Session = Session(connection.wire)
         self.run_modes: RunModes = RunModes(kernel.run_modes)
         self.aborts: Aborts = Aborts()
+        self.jobs: Jobs = Jobs(self._cell_of)
         self.dispatch: Dispatch = Dispatch(
             kernel,
             self.messenger,
@@ -77,6 +81,7 @@ class Parts:
             self.run_modes.allowed,
             self.aborts,
             lambda subshell_id: self.subshells.get_shell(subshell_id),
+            self.jobs.accepted,
         )
         self.comm_manager: CommManager = CommManager(self.publish)
         echo: dict[Name, TextSink] = {} if kernel.quiet else {"stdout": sys.stdout, "stderr": sys.stderr}
@@ -87,16 +92,15 @@ class Parts:
         self._scope = scope
         self._stopping = False
         self.interrupts: Interrupts = Interrupts(
-            running=self._running_cells,
-            call_in_loop=callers[SocketID.shell].call_direct,
-            wake_inputs=self.inputs.interrupt,
+            running=self.jobs.running,
+            wake_input=self.inputs.interrupt,
             user_code=USER_CODE,
             when_idle=when_idle,
         )
 
-    def _running_cells(self) -> tuple[Running, ...]:
+    def _cell_of(self, job: Job[Any]) -> Running | None:
         shell = self.__dict__.get("shell")  # It is made after the signal handlers are set.
-        return () if shell is None else tuple(shell.cells.values())  # The subshells' too.
+        return None if shell is None else shell.cells.get(id(job))
 
     def receive(self, job: Job[Any], handler: Callable[[Job[Any]], None]) -> None:
         """Take a job from the reception: an answer to `input()` goes to who waits for it, the rest to `handler`."""
@@ -108,8 +112,11 @@ class Parts:
     async def run_handler(self, handler: HandlerType, job: Job[Any], *, immediate: bool) -> None:
         """The life of one request: busy, the handler, its output, the reply, idle."""
         token = current_job.set(job)
+        entry = self.jobs.begin(job)
         try:
             with self.messenger.exchange(job) as exchange:
+                if entry is not None:
+                    entry.check()
                 content = await handler(job)
                 if not immediate:  # That runs in the transport's thread, which must not wait for a full outbox.
                     self.output.flush()
@@ -117,9 +124,12 @@ class Parts:
                     exchange.reply(content)
         except ClientError as error:
             log.warning("%s", error)
+        except KernelInterruptError as error:
+            log.info("%s was interrupted: %s", job["msg"]["header"]["msg_type"], error)
         except (Exception, KeyboardInterrupt):
             log.exception("the handler of %s failed", job["msg"]["header"]["msg_type"])
         finally:
+            self.jobs.end(job)
             current_job.reset(token)
 
     async def execute(self, job: Job[Any]) -> Content:
@@ -129,6 +139,8 @@ class Parts:
             return {**error_content(RuntimeError(reason)), "status": "aborted"}
         request: ExecuteRequest = parse(MsgType.execute_request, job["msg"]["content"])
         policy = CellPolicy.parse(job["msg"]["metadata"])
+        if (mode := self.jobs.mode_of(job)) is not policy.run_mode:
+            policy = msgspec.structs.replace(policy, run_mode=mode)
         self.publish.latest = job
         shell = self.subshells.current()
         content: Content = await shell.execute_request(
@@ -146,11 +158,34 @@ class Parts:
             self.aborts.failed(job, shell.stop_on_error_time_offset)
         return content
 
-    def interrupt(self, callbacks: Iterable[Callable[[], object]]) -> None:
-        """Interrupt what runs; `callbacks` are called in the control thread."""
+    def interrupt(
+        self, callbacks: Iterable[Callable[[], object]], msg_ids: tuple[str, ...] = (), subshell_id: str | None = None
+    ) -> None:
+        """Interrupt what runs, or only what is named; `callbacks` are called in the control thread.
+
+        Without names, what is queued and has not begun is left alone: it runs next, unless the error aborts it.
+        """
         for callback in tuple(callbacks):
             self.callers[SocketID.control].call_direct(callback)
-        self.interrupts.request()
+        if msg_ids or subshell_id is not None:
+            self.cancel(self.jobs.matching(msg_ids, subshell_id))
+        else:
+            self.interrupts.request()
+
+    def cancel(self, entries: Iterable[Entry]) -> None:
+        """End requests: what runs is interrupted, what waits is answered with the error when its turn comes."""
+        entries = tuple(entries)
+        for entry in entries:
+            entry.revoked = True
+        # One that begins just now has seen it, or is seen here to have begun.
+        self.interrupts.request(entry for entry in entries if entry.began is not None)
+
+    def cancel_job(self, name: str) -> Content:
+        """End the request that `%cancel` names by its number or the beginning of its id; returns what it was."""
+        entry = self.jobs.find(name)
+        description = entry.describe()
+        self.cancel([entry])
+        return description
 
     def stop(self) -> None:
         """End the kernel's life, from any thread: what blocks is interrupted, then its scope is cancelled."""

@@ -6,13 +6,15 @@ import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from contextvars import Context, copy_context
+from functools import partial
 from types import CoroutineType
 from typing import Any, Protocol, TypeVar
 from weakref import ref
 
-from async_kernel.scheduling.context import current_pending
+from async_kernel.scheduling.context import current_job, current_pending
 from async_kernel.scheduling.event_loops import Driver, Loop
 from async_kernel.scheduling.pending import Pending, PendingCancelled
+from async_kernel.scheduling.sections import Stepped, guarded
 
 __all__ = ["Call", "Host", "is_coroutine"]
 
@@ -101,14 +103,18 @@ class Call(Pending[T]):
         if self._deadline is not None:
             self._spawn(self._delayed(self._deadline))
             return
+        metadata = self.metadata
+        # What a cell has asked for is the code of a user, which an interrupt of the cell may end.
+        of_cell = self.context.get(current_job) is not None
+        run = partial(self.context.run, guarded) if of_cell else self.context.run
         try:
-            result = self.context.run(self.metadata["func"], *self.metadata["args"], **self.metadata["kwargs"])
+            result = run(metadata["func"], *metadata["args"], **metadata["kwargs"])
         except BaseException as exc:  # noqa: BLE001  It is what the Pending's `result` raises.
             self.end(None, exc, False)
             del self  # The traceback leads to this frame: no cycle through it.
         else:
             if is_coroutine(result):
-                self._spawn(result)
+                self._spawn(Stepped(result) if of_cell else result)
             else:
                 self.end(result, None, False)
 

@@ -6,7 +6,9 @@ import ast
 import inspect
 import math
 import sys
+import threading
 from _thread import get_ident
+from contextlib import nullcontext
 from types import CodeType, TracebackType
 from typing import Any, Final, cast
 
@@ -17,9 +19,11 @@ from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult
 from async_kernel.errors import KernelInterruptError
 from async_kernel.protocol.cell_policy import NO_POLICY, CellPolicy
 from async_kernel.scheduling.context import current_job
+from async_kernel.scheduling.event_loops import outside_loop
+from async_kernel.scheduling.sections import BORDERS, Stepped, guarded
 from async_kernel.shell.compiler import KernelCompiler, split_at_futures
 from async_kernel.shell.transform import transform
-from async_kernel.typing import Content, Job
+from async_kernel.typing import Content, Job, RunMode
 
 __all__ = ["USER_CODE", "Running", "run", "user_traceback"]
 
@@ -29,15 +33,18 @@ def run_user_code(code: CodeType, global_ns: dict[str, Any], local_ns: dict[str,
 
 
 async def await_user_code(code: CodeType, global_ns: dict[str, Any], local_ns: dict[str, Any]) -> None:
-    await eval(code, global_ns, local_ns)
+    coroutine = eval(code, global_ns, local_ns)
+    await (coroutine if get_ident() == threading.main_thread().ident else Stepped(coroutine))
 
 
 def call_user_code(func: Any, *args: Any) -> Any:
-    return func(*args)
+    return guarded(func, *args)
 
 
 USER_CODE: Final = frozenset({run_user_code.__code__, await_user_code.__code__, call_user_code.__code__})
 """One of these is on the stack exactly while the code of a cell is: an interrupt may be raised there."""
+NOT_SHOWN: Final = USER_CODE | BORDERS
+"What stands between the kernel and the code of a cell in a traceback."
 
 
 class Running:
@@ -103,10 +110,6 @@ class Running:
         if self.scope is not None:
             self.scope.cancel()
 
-    def mark_interrupted(self) -> None:
-        """Note that the error was raised in its code already."""
-        self.interrupted = True
-
     @property
     def quiet(self) -> bool:
         """Whether the cell ends with a semicolon: its value is not shown."""
@@ -125,8 +128,29 @@ class Running:
             TimeoutError: It was cancelled because it took too long.
         """
         if not code.co_flags & inspect.CO_COROUTINE:
-            run_user_code(code, global_ns, local_ns)
+            if self.interrupted:
+                raise KernelInterruptError("interrupted")
+            # A worker's loop is only there to receive the cell: code that blocks may run a loop of its own.
+            with outside_loop() if self.policy.run_mode is RunMode.thread else nullcontext():
+                guarded(run_user_code, code, global_ns, local_ns)
             return
+        try:
+            where = await self._await_code(code, global_ns, local_ns)
+        except BaseException as exc:
+            if self._is_interrupt(exc):
+                raise KernelInterruptError("interrupted").with_traceback(exc.__traceback__) from exc
+            raise
+        if where is None:
+            return
+        if self.interrupted:
+            raise KernelInterruptError("interrupted").with_traceback(where)
+        self.timed_out = True
+        raise TimeoutError(f"the cell took longer than {self.timeout:g} seconds").with_traceback(where)
+
+    async def _await_code(
+        self, code: CodeType, global_ns: dict[str, Any], local_ns: dict[str, Any]
+    ) -> TracebackType | None:
+        """Where it was cancelled; None where it came to its end."""
         where: TracebackType | None = None
         with anyio.CancelScope(deadline=self.deadline) as self.scope:
             if self.interrupted:
@@ -136,11 +160,14 @@ class Running:
             except BaseException as exc:
                 where = exc.__traceback__
                 raise
-            return
-        if self.interrupted:
-            raise KernelInterruptError("interrupted").with_traceback(where)
-        self.timed_out = True
-        raise TimeoutError(f"the cell took longer than {self.timeout:g} seconds").with_traceback(where)
+            where = None
+        return where
+
+    def _is_interrupt(self, exc: BaseException) -> bool:
+        """Whether it is what an interrupt has raised in tasks of the cell: in all of a group, or in the one awaited."""
+        if isinstance(exc, BaseExceptionGroup):
+            return exc.split(KernelInterruptError)[1] is None
+        return self.interrupted and isinstance(exc, anyio.get_cancelled_exc_class()) and not is_cancellation(exc)
 
 
 def user_traceback(exc: BaseException) -> TracebackType | None:
@@ -148,7 +175,9 @@ def user_traceback(exc: BaseException) -> TracebackType | None:
     entry = exc.__traceback__
     while entry is not None and entry.tb_frame.f_code not in USER_CODE:
         entry = entry.tb_next
-    first = (entry and entry.tb_next) or exc.__traceback__
+    while entry is not None and entry.tb_frame.f_code in NOT_SHOWN:
+        entry = entry.tb_next
+    first = entry or exc.__traceback__
     # IPython shows the innermost frame even where it is hidden: an interrupt's would be the signal handler.
     last = entry = first
     while entry is not None:

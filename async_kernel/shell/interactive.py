@@ -50,6 +50,8 @@ class AsyncInteractiveShell(KernelSetup, InteractiveShell):  # pyright: ignore[r
         exit_now: Called when the user has asked to stop the kernel.
         connection_info: What `%connect_info` prints: the content of a connection file, and `connection_file`.
         on_reset: Called by `reset()`, to cancel what the cells left pending.
+        jobs: What `%jobs` lists: what runs and waits.
+        cancel_job: What `%cancel` does with a name; returns what was cancelled, raises LookupError.
         backend: The backend of the event loop that runs the cells.
         history: `file` (IPython's database), `memory` or `off`.
         ipython_profile: The name of the IPython profile.
@@ -89,6 +91,8 @@ class AsyncInteractiveShell(KernelSetup, InteractiveShell):  # pyright: ignore[r
         exit_now: Callable[[], object] = lambda: None,
         connection_info: Callable[[], Content] | None = None,
         on_reset: Callable[[], object] = lambda: None,
+        jobs: Callable[[], list[Content]] | None = None,
+        cancel_job: Callable[[str], Content] | None = None,
         backend: str = Backend.asyncio,
         history: HistoryMode = "file",
         ipython_profile: str = "default",
@@ -96,6 +100,8 @@ class AsyncInteractiveShell(KernelSetup, InteractiveShell):  # pyright: ignore[r
     ) -> None:
         self.publish = publish
         self.connection_info = connection_info
+        self.jobs = jobs
+        self.cancel_job = cancel_job
         self.cells: dict[int, Running] = {}
         self._exit_kernel = exit_now
         self._on_reset = on_reset
@@ -172,6 +178,8 @@ class AsyncInteractiveShell(KernelSetup, InteractiveShell):  # pyright: ignore[r
         if not silent:
             self.publish("execute_input", {"code": code, "execution_count": self.execution_count})
         self._enter(cell)
+        for problem in policy.problems:
+            print(f"{problem}; it is ignored", file=sys.stderr)
         try:
             await self._run_with_events(cell)
             return self._reply(cell, user_expressions or {})

@@ -12,6 +12,8 @@ from IPython.core.magic import Magics, line_magic, magics_class
 from IPython.core.magics.code import CodeMagics, MacroToEdit
 from IPython.utils import openpy
 
+from async_kernel.typing import Content
+
 __all__ = ["KernelMagics"]
 
 
@@ -36,6 +38,30 @@ class KernelMagics(Magics):
         print("\nPaste the above JSON into a file, and connect with:\n    $> jupyter <app> --existing <file>")
         if file is not None:
             print(f"or, if you are local, you can connect with just:\n    $> jupyter <app> --existing {file}")
+
+    @line_magic
+    def jobs(self, _arg: str) -> None:
+        """List the cells and other requests that run and wait: how, since when and where."""
+        if (jobs := self.shell.jobs) is None:
+            raise UsageError("%jobs: this shell has no kernel")
+        print(_table(jobs()))
+
+    @line_magic
+    def cancel(self, arg: str) -> None:
+        """End a job that `%jobs` lists; what waits will not begin.
+
+        Usage:
+          %cancel NUMBER, or %cancel BEGINNING_OF_MSG_ID
+        """
+        if (cancel_job := self.shell.cancel_job) is None:
+            raise UsageError("%cancel: this shell has no kernel")
+        if not (name := arg.strip()):
+            raise UsageError("%cancel: which one? Expected a number of %jobs, or the beginning of a msg_id")
+        try:
+            job = cancel_job(name)
+        except LookupError as error:
+            raise UsageError(f"%cancel: {error.args[0]}") from None
+        print(f"cancelled job {job['number']}: {job['what']}")
 
     @line_magic
     def gui(self, arg: str) -> None:
@@ -81,3 +107,30 @@ class KernelMagics(Magics):
     def clear(self, _arg: str) -> None:
         """Clear the output of the cell."""
         self.shell.display_pub.clear_output()
+
+
+_COLUMNS = ("job", "cell", "state", "mode", "since (UTC)", "for", "where", "msg_id", "code")
+
+
+def _table(jobs: list[Content]) -> str:
+    """What runs and waits, as lines of text."""
+    rows = [_COLUMNS, *(_row(job) for job in jobs)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
+    lines = ("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _row(job: Content) -> tuple[str, ...]:
+    count, subshell = job["count"], job["subshell"]
+    where = ", ".join(filter(None, (job["thread"], job["backend"], subshell and f"subshell {subshell}")))
+    return (
+        str(job["number"]),
+        "" if count is None else f"[{count}]",
+        job["state"],
+        job["mode"],
+        job["since"][11:23],
+        f"{job['seconds']:.1f} s",
+        where,
+        job["msg_id"],
+        job["what"][:60],
+    )

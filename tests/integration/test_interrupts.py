@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import random
+import re
 import time
+from typing import Any
 
 import pytest
 
 from tests.kernels import TIMEOUT, RunningKernel, text_of
+
+MACHINERY = re.compile(r"async_kernel/runtime/")
+"Files that a user's traceback has no frame of."
 
 pytestmark = pytest.mark.slow
 
@@ -20,25 +26,60 @@ def begun(kernel: RunningKernel, code: str) -> str:
             return msg_id
 
 
-def interrupt(kernel: RunningKernel) -> None:
-    msg = kernel.client.session.msg("interrupt_request", {})
+def interrupt(kernel: RunningKernel, **content: Any) -> None:
+    msg = kernel.client.session.msg("interrupt_request", content)
     kernel.client.control_channel.send(msg)
     assert kernel.control_reply(msg["header"]["msg_id"])["content"]["status"] == "ok"
 
 
-@pytest.mark.parametrize(
-    "code",
-    [
-        "while True: pass",
-        "import time; time.sleep(60)",
-        "import anyio; await anyio.sleep(60)",
-        "await forever()",
-        "class R:\n    def __repr__(self):\n        while True: pass\nR()",
-    ],
-)
-def test_what_runs_is_interrupted(kernel: RunningKernel, code: str) -> None:
-    kernel.run("import anyio\nasync def forever():\n    while True:\n        await anyio.sleep(0)")
-    msg_id = begun(kernel, f"print('begun', flush=True)\n{code}")
+PREPARE = """
+import anyio, asyncio, threading, time
+from async_kernel import Caller
+async def forever():
+    while True:
+        await anyio.sleep(0)
+def loop():
+    while True:
+        pass
+async def async_loop():
+    await anyio.sleep(0)
+    loop()
+class Loops:
+    def __repr__(self):
+        loop()
+"""
+BLOCKS = {
+    "python": "while True: pass",
+    "python after await": "await async_loop()",
+    "await": "await anyio.sleep(60)",
+    "await often": "await forever()",
+    "repr": "Loops()",
+    "to_thread": "await Caller().to_thread(loop)",
+    "to_thread of a coroutine": "await Caller().to_thread(async_loop)",
+    "call_soon": "await Caller().call_soon(loop)",
+    "call_soon of a coroutine": "await Caller().call_soon(async_loop)",
+    "task group": "async with anyio.create_task_group() as group: group.start_soon(async_loop)",
+}
+ONLY_MAIN = {
+    "time.sleep": "time.sleep(60)",
+    "wait_sync": "Caller().to_thread(threading.Event().wait, 1).wait_sync()",
+}
+ONLY_THREAD = {
+    "time.sleep that returns": "while True: time.sleep(0.05)",
+    "asyncio.run": "asyncio.run(asyncio.sleep(60))",
+    "trio.run": "import trio; trio.run(trio.sleep, 60)",
+}
+CASES = [
+    *((mode, name) for mode in ("queue", "task", "thread") for name in BLOCKS),
+    *((mode, name) for mode in ("queue", "task") for name in ONLY_MAIN),
+    *(("thread", name) for name in ONLY_THREAD),
+]
+
+
+@pytest.mark.parametrize(("mode", "name"), CASES)
+def test_what_runs_is_interrupted(kernel: RunningKernel, mode: str, name: str) -> None:
+    kernel.run(PREPARE)
+    msg_id = begun(kernel, f"# {mode}\nprint('begun', flush=True)\n{(BLOCKS | ONLY_MAIN | ONLY_THREAD)[name]}")
     began = time.monotonic()
     interrupt(kernel)
     reply = kernel.reply(msg_id)
@@ -47,17 +88,19 @@ def test_what_runs_is_interrupted(kernel: RunningKernel, code: str) -> None:
     assert reply["content"]["ename"] == "KernelInterruptError"
     assert reply["content"]["evalue"] == "interrupted"
     # The user's traceback ends in the user's code, not in the machinery that has interrupted it.
-    assert "async_kernel" not in "".join(reply["content"]["traceback"])
-    assert text_of(kernel.run("print('next')")[1]) == "next\n"
+    assert not MACHINERY.search("".join(reply["content"]["traceback"]))
+    for mode in ("queue", "thread"):  # The worker lives, or there is another.
+        assert text_of(kernel.run(f"# {mode}\nawait anyio.sleep(0)\nprint('next')")[1]) == "next\n"
 
 
-def test_an_interrupt_ends_input(kernel: RunningKernel) -> None:
-    msg_id = kernel.client.execute("input('?')", allow_stdin=True)
+@pytest.mark.parametrize("mode", ["queue", "task", "thread"])
+def test_an_interrupt_ends_input(kernel: RunningKernel, mode: str) -> None:
+    msg_id = kernel.client.execute(f"# {mode}\ninput('?')", allow_stdin=True)
     kernel.client.get_stdin_msg(timeout=TIMEOUT)
     interrupt(kernel)
     content = kernel.reply(msg_id)["content"]
     assert (content["ename"], content["evalue"]) == ("KernelInterruptError", "interrupted")
-    assert "async_kernel" not in "".join(content["traceback"])
+    assert not MACHINERY.search("".join(content["traceback"]))
     assert text_of(kernel.run("print('next')")[1]) == "next\n"
 
 
@@ -109,3 +152,147 @@ def test_background_tasks_of_other_cells_survive(kernel: RunningKernel) -> None:
     assert kernel.reply(msg_id)["content"]["status"] == "error"
     reply, _ = kernel.run("before = len(ticks)\nwhile len(ticks) == before: await anyio.sleep(0.01)")
     assert reply["content"]["status"] == "ok"
+
+
+def test_what_a_caller_computes_ends_with_the_cell(kernel: RunningKernel) -> None:
+    """A thread that nobody waits for any more does not compute on for ever."""
+    kernel.run(PREPARE + "ended = threading.Event()")
+    code = "def f():\n    try: loop()\n    finally: ended.set()\nawait Caller().to_thread(f)"
+    msg_id = begun(kernel, f"print('begun', flush=True)\n{code}")
+    interrupt(kernel)
+    assert kernel.reply(msg_id)["content"]["ename"] == "KernelInterruptError"
+    assert kernel.run("assert await Caller().to_thread(ended.wait, 10)")[0]["content"]["status"] == "ok"
+
+
+def test_threads_that_the_cell_does_not_wait_for_go_on(kernel: RunningKernel) -> None:
+    kernel.run(PREPARE + "ended = False\ndef work():\n    while not ended: pass\n    return 'worked'")
+    msg_id = begun(kernel, "p = Caller().to_thread(work)\nprint('begun', flush=True)\nawait anyio.sleep(60)")
+    interrupt(kernel)
+    assert kernel.reply(msg_id)["content"]["ename"] == "KernelInterruptError"
+    assert text_of(kernel.run("ended = True\nprint(await p)")[1]) == "worked\n"
+
+
+@pytest.mark.parametrize("mode", ["queue", "thread"])
+def test_what_catches_it_is_interrupted_again(kernel: RunningKernel, mode: str) -> None:
+    """The button can be pressed twice."""
+    once = "try: loop()\nexcept KeyboardInterrupt: print('more', flush=True)"
+    code = f"# {mode}\nprint('begun', flush=True)\n{once}\nloop()"
+    kernel.run(PREPARE)
+    msg_id = begun(kernel, code)
+    interrupt(kernel)
+    while kernel.client.get_iopub_msg(timeout=TIMEOUT)["content"].get("text") != "more\n":
+        pass
+    interrupt(kernel)
+    assert kernel.reply(msg_id)["content"]["ename"] == "KernelInterruptError"
+
+
+def test_only_what_is_named(kernel: RunningKernel) -> None:
+    kernel.run(PREPARE)
+    kinds = ("task\nprint('begun')\nawait anyio.sleep(60)", "thread\nprint('begun')\nloop()")
+    ids = [begun(kernel, f"# {kind}") for kind in kinds * 2]
+    while ids:
+        interrupt(kernel, msg_ids=[ids[-1]])
+        # What was not named would be the next to answer.
+        assert kernel.client.get_shell_msg(timeout=TIMEOUT)["parent_header"]["msg_id"] == ids.pop()
+        assert kernel.run("# task\n1")[0]["content"]["status"] == "ok"
+    interrupt(kernel, subshell_id="unknown")
+    interrupt(kernel, msg_ids=["unknown"])
+
+
+def test_without_names_what_waits_in_the_queue_is_left_alone(kernel: RunningKernel) -> None:
+    msg_id = begun(kernel, "import anyio\nprint('begun', flush=True)\ntry: await anyio.sleep(60)\nfinally: pass")
+    behind = kernel.client.execute("print('behind')", stop_on_error=False)
+    other = kernel.client.execute("print('not any more')")
+    kernel.reply(kernel.client.kernel_info())
+    interrupt(kernel, msg_ids=[other])
+    interrupt(kernel)
+    assert kernel.reply(msg_id)["content"]["ename"] == "KernelInterruptError"
+    statuses = [kernel.reply(each)["content"]["status"] for each in (behind, other)]
+    assert statuses == ["aborted", "aborted"], "stop_on_error aborts what waits"
+
+
+def test_what_waits_can_be_cancelled_by_name(kernel: RunningKernel) -> None:
+    msg_id = kernel.client.execute("input('?')", allow_stdin=True)
+    kernel.client.get_stdin_msg(timeout=TIMEOUT)
+    behind = kernel.client.execute("print('behind')")
+    kernel.reply(kernel.client.kernel_info())
+    interrupt(kernel, msg_ids=[behind])
+    kernel.client.input("")
+    assert kernel.reply(msg_id)["content"]["status"] == "ok"
+    reply, published = kernel.collect(behind)
+    assert reply["content"]["ename"] == "KernelInterruptError"
+    assert text_of(published) == ""
+
+
+def test_a_comm_handler_that_loops_is_interrupted(kernel: RunningKernel) -> None:
+    """A widget's callback is the code of a user too."""
+    code = (
+        "import comm\ndef on_msg(msg):\n    print('begun', flush=True)\n    while True: pass\n"
+        "c = comm.create_comm(target_name='t')\nc.on_msg(on_msg)\nprint(c.comm_id)"
+    )
+    comm_id = text_of(kernel.run(code)[1]).strip()
+    msg = kernel.client.session.msg("comm_msg", {"comm_id": comm_id, "data": {}})
+    kernel.client.shell_channel.send(msg)
+    while kernel.client.get_iopub_msg(timeout=TIMEOUT)["msg_type"] != "stream":
+        pass
+    interrupt(kernel)
+    kernel.published(msg["header"]["msg_id"])  # to its idle
+    assert text_of(kernel.run("print('next')")[1]) == "next\n"
+
+
+def test_the_callbacks_of_the_kernel_are_called(kernel: RunningKernel) -> None:
+    code = "from async_kernel.utils import get_kernel\nimport threading\ncalled = []\n"
+    code += "def note(): called.append(threading.current_thread().name)\nget_kernel().interrupts.add(note)"
+    kernel.run(code)
+    interrupt(kernel)
+    code = "import anyio\nwhile not called: await anyio.sleep(0.001)\nprint(called)\nget_kernel().interrupts.clear()"
+    assert text_of(kernel.run(code)[1]) == "['Control']\n"
+
+
+def test_jobs_are_listed_and_cancelled(kernel: RunningKernel) -> None:
+    """What runs somewhere can be found, and ended, without interrupting the rest."""
+    kernel.run(PREPARE)
+    task = begun(kernel, "# task\nprint('begun')\nawait anyio.sleep(60)")
+    thread = begun(kernel, "# thread\nprint('begun')\nloop()")
+    lines = text_of(kernel.run("%jobs")[1]).splitlines()
+    assert [line.split()[2:4] for line in lines[1:]] == [["runs", "task"], ["runs", "thread"], ["runs", "queue"]]
+    assert task in lines[1]
+    assert "worker" in lines[2]
+    assert "%jobs" in lines[3]
+    kernel.run(f"%cancel {lines[2].split()[0]}")
+    assert kernel.reply(thread)["content"]["ename"] == "KernelInterruptError"
+    kernel.run(f"%cancel {task}")
+    assert kernel.reply(task)["content"]["ename"] == "KernelInterruptError"
+    assert "'nonsense'" in text_of(kernel.run("%cancel nonsense")[1], "stderr")
+
+
+@pytest.mark.timeout(240)
+def test_interrupts_at_random_moments(kernel: RunningKernel) -> None:
+    """The kernel always answers the next cell."""
+    kernel.run(PREPARE)
+    generator = random.Random(2)
+    codes = [
+        "for _ in range(20000): pass",
+        "await anyio.sleep(0.005)",
+        "time.sleep(0.005)",
+        "print('x' * 100)",
+        "for _ in range(50): await anyio.sleep(0)",
+        "1/0",
+        "await Caller().to_thread(time.sleep, 0.005)",
+    ]
+    for number in range(200):
+        mode = generator.choice(("queue", "task", "thread"))
+        msg_id = kernel.client.execute(f"# {mode}\n{generator.choice(codes)}", stop_on_error=False)
+        moment = time.monotonic() + generator.random() * 0.012
+        while time.monotonic() < moment:
+            pass
+        interrupt(kernel)
+        kernel.collect(msg_id)
+        if number % 10 == 0:
+            reply, published = kernel.run(f"# {mode}\nprint({number})")
+            if reply["content"]["status"] == "error":  # The last interrupt came just now.
+                continue
+            assert text_of(published) == f"{number}\n"
+    interrupt(kernel)
+    assert text_of(kernel.run("print('alive')")[1]) == "alive\n"
+    assert text_of(kernel.run("# thread\nprint('alive')")[1]) == "alive\n"
