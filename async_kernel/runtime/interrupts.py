@@ -63,10 +63,12 @@ class Target(Protocol):
 class Delivery:
     """One interrupt on its way to one target; it is taken once, by whichever way reaches it first."""
 
-    __slots__ = ("_posted", "_taken", "target")
+    __slots__ = ("_posted", "_taken", "cancelled", "target")
 
     def __init__(self, target: Target) -> None:
         self.target = target
+        self.cancelled = False
+        "Its event loop has cancelled it; that counts once the loop calls back again, which other code may keep it from."
         self._taken = False
         self._posted = math.inf
 
@@ -92,8 +94,13 @@ class Delivery:
 
     def _cancel(self) -> None:
         self._posted = math.inf
-        if self.open and self.target.cancel():
+        if not self.open:
+            return
+        if self.cancelled:
             self.take()
+        elif self.target.cancel():
+            self.cancelled = True
+            self.post()
 
 
 class Interrupts:
@@ -159,7 +166,8 @@ class Interrupts:
         if kind is None:
             return
         job = current_job.get()
-        own = [each for each in deliveries if each.target.job is job and kind is KernelInterruptError]
+        mine = [each for each in deliveries if each.target.job is job and not each.cancelled]
+        own = mine if kind is KernelInterruptError else []
         stuck = [each for each in deliveries if each.stuck]
         for each in own or stuck:
             # Of what the loop could not cancel this may be the cause, and these will wait for it in vain.
@@ -201,6 +209,8 @@ class Interrupts:
                 continue
             each.post()
             section = None if each.target.thread is None else open_section(each.target.thread)
+            if each.cancelled and not each.stuck:
+                continue
             if section is not None and section.job is each.target.job:
                 section.interrupt(each.take)
             elif section is None and each.stuck and each.target.thread not in (None, self._main):

@@ -190,15 +190,14 @@ def test_only_what_is_named(kernel: RunningKernel) -> None:
 
 
 def test_without_names_what_waits_in_the_queue_is_left_alone(kernel: RunningKernel) -> None:
-    msg_id = begun(kernel, "import anyio\nprint('begun', flush=True)\ntry: await anyio.sleep(60)\nfinally: pass")
-    behind = kernel.client.execute("print('behind')", stop_on_error=False)
-    other = kernel.client.execute("print('not any more')")
+    """Where the error does not stop it, that is."""
+    msg_id = kernel.client.execute("input('?')", allow_stdin=True, stop_on_error=False)
+    kernel.client.get_stdin_msg(timeout=TIMEOUT)
+    behind = kernel.client.execute("print('behind')")
     kernel.reply(kernel.client.kernel_info())
-    interrupt(kernel, msg_ids=[other])
     interrupt(kernel)
     assert kernel.reply(msg_id)["content"]["ename"] == "KernelInterruptError"
-    statuses = [kernel.reply(each)["content"]["status"] for each in (behind, other)]
-    assert statuses == ["aborted", "aborted"], "stop_on_error aborts what waits"
+    assert text_of(kernel.collect(behind)[1]) == "behind\n"
 
 
 def test_what_waits_can_be_cancelled_by_name(kernel: RunningKernel) -> None:
@@ -280,8 +279,7 @@ def test_interrupts_at_random_moments(kernel: RunningKernel) -> None:
         kernel.collect(msg_id)
         if number % 10 == 0:
             reply, published = kernel.run(f"# {mode}\nprint({number})")
-            if reply["content"]["status"] == "error":  # The last interrupt came just now.
-                continue
+            assert reply["content"]["status"] == "ok"
             assert text_of(published) == f"{number}\n"
     interrupt(kernel)
     assert text_of(kernel.run("print('alive')")[1]) == "alive\n"
