@@ -166,7 +166,8 @@ def test_threads_that_the_cell_does_not_wait_for_go_on(kernel: RunningKernel) ->
 @pytest.mark.parametrize("mode", ["queue", "thread"])
 def test_what_catches_it_is_interrupted_again(kernel: RunningKernel, mode: str) -> None:
     """The button can be pressed twice."""
-    code = f"# {mode}\nprint('begun', flush=True)\ntry: loop()\nexcept KeyboardInterrupt: print('more', flush=True)\nloop()"
+    again = "try: loop()\nexcept KeyboardInterrupt: print('more', flush=True)\nloop()"
+    code = f"# {mode}\nprint('begun', flush=True)\n{again}"
     kernel.run(PREPARE)
     msg_id = begun(kernel, code)
     interrupt(kernel)
