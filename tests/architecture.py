@@ -80,7 +80,7 @@ ROOMS: Mapping[str, Room] = {
         "traitlets anyio msgspec comm jupyter_core",
         "settings identity kernel_log messenger patches interrupts handlers publishing input_requests reception "
         "connection dispatch jobs failures watchdog parts lifecycle",
-        1300,
+        1700,
     ),
     "kernel": Room((4, 1), "traitlets anyio"),
     # floor 5: application

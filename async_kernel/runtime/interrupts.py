@@ -17,7 +17,8 @@ from types import CodeType, FrameType
 from typing import Any, Final, Protocol
 
 from async_kernel.errors import KernelInterruptError
-from async_kernel.scheduling.context import current_job
+from async_kernel.scheduling.caller import Caller
+from async_kernel.scheduling.context import current_job, current_pending
 from async_kernel.scheduling.sections import (
     guarded,
     in_user_code,
@@ -63,10 +64,12 @@ class Target(Protocol):
 class Delivery:
     """One interrupt on its way to one target; it is taken once, by whichever way reaches it first."""
 
-    __slots__ = ("_posted", "_taken", "target")
+    __slots__ = ("_posted", "_taken", "cancelled", "target")
 
     def __init__(self, target: Target) -> None:
         self.target = target
+        self.cancelled = False
+        "Its event loop has cancelled it; that counts once the loop calls back again, which other code may prevent."
         self._taken = False
         self._posted = math.inf
 
@@ -92,8 +95,13 @@ class Delivery:
 
     def _cancel(self) -> None:
         self._posted = math.inf
-        if self.open and self.target.cancel():
+        if not self.open:
+            return
+        if self.cancelled:
             self.take()
+        elif self.target.cancel():
+            self.cancelled = True
+            self.post()
 
 
 class Interrupts:
@@ -149,7 +157,9 @@ class Interrupts:
             KernelInterruptError: In the code of the cell that blocks the main thread.
         """
         __tracebackhide__ = True  # The user's traceback ends where the user's code was.
-        deliveries = [each for each in self._on_main if each.open]
+        deliveries = [each for each in self._on_main if each.open and each.target.thread == self._main]
+        if _in_cancelled_call(self._on_main) and in_user_code(frame, self._user_code):
+            raise KernelInterruptError("interrupted")
         if not deliveries:
             # A signal of our own may come late; one of the terminal's begins an interrupt.
             if time.monotonic() - self._signalled > OWN_SIGNAL_SECONDS and not self.request():
@@ -159,7 +169,8 @@ class Interrupts:
         if kind is None:
             return
         job = current_job.get()
-        own = [each for each in deliveries if each.target.job is job and kind is KernelInterruptError]
+        mine = [each for each in deliveries if each.target.job is job and not each.cancelled]
+        own = mine if kind is KernelInterruptError else []
         stuck = [each for each in deliveries if each.stuck]
         for each in own or stuck:
             # Of what the loop could not cancel this may be the cause, and these will wait for it in vain.
@@ -201,14 +212,17 @@ class Interrupts:
                 continue
             each.post()
             section = None if each.target.thread is None else open_section(each.target.thread)
+            if each.cancelled and not each.stuck:
+                continue
             if section is not None and section.job is each.target.job:
                 section.interrupt(each.take)
             elif section is None and each.stuck and each.target.thread not in (None, self._main):
                 interrupt_task(each.target.thread)
-        if on_main:
-            self._on_main = tuple(on_main)
+        left = _calls_left(deliveries)
+        if self._handles_signals and (on_main or self._main in left):
+            self._on_main = tuple(deliveries)
             self._signal()
-        return self._strike_calls(deliveries) or bool(opened)
+        return self._strike_calls(deliveries) or bool(opened or left)
 
     def _strike_calls(self, deliveries: Sequence[Delivery]) -> bool:
         """Raise in the `Caller` calls that their cells have awaited: these are cancelled by now, but may block."""
@@ -228,3 +242,21 @@ class Interrupts:
             signal.pthread_kill(self._main, signal.SIGINT)
         else:
             signal.raise_signal(signal.SIGINT)
+
+
+def _calls_left(deliveries: Sequence[Delivery]) -> set[int | None]:
+    """The threads of `Caller` calls that the targets have awaited: cancelled, and not at their end."""
+    jobs = [each.target.job for each in deliveries]
+    return {
+        caller.ident
+        for caller in Caller.all_callers(running_only=False)
+        for call in tuple(caller.live)
+        if call.cancelled() and any(call.context.get(current_job) is job for job in jobs)
+    }
+
+
+def _in_cancelled_call(deliveries: Iterable[Delivery]) -> bool:
+    """Whether the current context is that of such a call."""
+    pending, job = current_pending.get(), current_job.get()
+    call = None if pending is None else pending()
+    return call is not None and call.cancelled() and any(each.target.job is job for each in deliveries)

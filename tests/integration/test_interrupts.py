@@ -87,10 +87,16 @@ def test_what_runs_is_interrupted(kernel: RunningKernel, mode: str, name: str) -
     assert reply["content"]["status"] == "error"
     assert reply["content"]["ename"] == "KernelInterruptError"
     assert reply["content"]["evalue"] == "interrupted"
-    # The user's traceback ends in the user's code, not in the machinery that has interrupted it.
-    assert not MACHINERY.search("".join(reply["content"]["traceback"]))
     for mode in ("queue", "thread"):  # The worker lives, or there is another.
         assert text_of(kernel.run(f"# {mode}\nawait anyio.sleep(0)\nprint('next')")[1]) == "next\n"
+
+
+@pytest.mark.parametrize("code", ["while True: pass", "import time; time.sleep(60)"])
+def test_the_traceback_ends_in_the_code_of_the_user(kernel: RunningKernel, code: str) -> None:
+    """It is read by whoever wants to know where the cell was, not how it was interrupted."""
+    msg_id = begun(kernel, f"print('begun', flush=True)\n{code}")
+    interrupt(kernel)
+    assert not MACHINERY.search("".join(kernel.reply(msg_id)["content"]["traceback"]))
 
 
 @pytest.mark.parametrize("mode", ["queue", "task", "thread"])
@@ -200,15 +206,14 @@ def test_only_what_is_named(kernel: RunningKernel) -> None:
 
 
 def test_without_names_what_waits_in_the_queue_is_left_alone(kernel: RunningKernel) -> None:
-    msg_id = begun(kernel, "import anyio\nprint('begun', flush=True)\ntry: await anyio.sleep(60)\nfinally: pass")
-    behind = kernel.client.execute("print('behind')", stop_on_error=False)
-    other = kernel.client.execute("print('not any more')")
+    """Where the error does not stop it, that is."""
+    msg_id = kernel.client.execute("input('?')", allow_stdin=True, stop_on_error=False)
+    kernel.client.get_stdin_msg(timeout=TIMEOUT)
+    behind = kernel.client.execute("print('behind')")
     kernel.reply(kernel.client.kernel_info())
-    interrupt(kernel, msg_ids=[other])
     interrupt(kernel)
     assert kernel.reply(msg_id)["content"]["ename"] == "KernelInterruptError"
-    statuses = [kernel.reply(each)["content"]["status"] for each in (behind, other)]
-    assert statuses == ["aborted", "aborted"], "stop_on_error aborts what waits"
+    assert text_of(kernel.collect(behind)[1]) == "behind\n"
 
 
 def test_what_waits_can_be_cancelled_by_name(kernel: RunningKernel) -> None:
@@ -290,8 +295,7 @@ def test_interrupts_at_random_moments(kernel: RunningKernel) -> None:
         kernel.collect(msg_id)
         if number % 10 == 0:
             reply, published = kernel.run(f"# {mode}\nprint({number})")
-            if reply["content"]["status"] == "error":  # The last interrupt came just now.
-                continue
+            assert reply["content"]["status"] == "ok"
             assert text_of(published) == f"{number}\n"
     interrupt(kernel)
     assert text_of(kernel.run("print('alive')")[1]) == "alive\n"
