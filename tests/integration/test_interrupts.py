@@ -163,8 +163,8 @@ def test_background_tasks_of_other_cells_survive(kernel: RunningKernel) -> None:
 def test_what_a_caller_computes_ends_with_the_cell(kernel: RunningKernel) -> None:
     """A thread that nobody waits for any more does not compute on for ever."""
     kernel.run(PREPARE + "ended = threading.Event()")
-    code = "def f():\n    try: loop()\n    finally: ended.set()\nawait Caller().to_thread(f)"
-    msg_id = begun(kernel, f"print('begun', flush=True)\n{code}")
+    code = "def f():\n    try:\n        print('begun', flush=True)\n        loop()\n    finally: ended.set()"
+    msg_id = begun(kernel, f"{code}\nawait Caller().to_thread(f)")
     interrupt(kernel)
     assert kernel.reply(msg_id)["content"]["ename"] == "KernelInterruptError"
     assert kernel.run("assert await Caller().to_thread(ended.wait, 10)")[0]["content"]["status"] == "ok"
