@@ -78,8 +78,9 @@ ROOMS: Mapping[str, Room] = {
         (4, 0),
         "traitlets anyio msgspec comm jupyter_core",
         "settings identity kernel_log messenger patches interrupts handlers publishing input_requests reception "
-        "connection dispatch failures watchdog parts lifecycle",
-        1300,
+        "timing variables "
+        "connection dispatch failures threads background watchdog parts lifecycle",
+        1450,
     ),
     "kernel": Room((4, 1), "traitlets anyio"),
     # floor 5: application
