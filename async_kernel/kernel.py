@@ -89,9 +89,7 @@ class Kernel(RequestHandlers, traitlets.HasTraits, anyio.AsyncContextManagerMixi
     history = traitlets.CaselessStrEnum(["file", "memory", "off"], "file", help="Where the history of cells is kept.")
     stdin = traitlets.CaselessStrEnum(["allow", "deny"], "allow", help="Whether cells may ask for input.")
     completer = traitlets.CaselessStrEnum(["jedi", "ipython", "off"], "jedi", help="What completes code.")
-    thread_output = traitlets.CaselessStrEnum(
-        ["creator", "latest", "log"], "creator", help="Which cell gets the output of a thread."
-    )
+    thread_output = traitlets.CaselessStrEnum(["creator", "latest", "log"], "creator", help="Where threads print.")
     startup = traitlets.List(help="Code to run in the user namespace before the first cell.")
     extensions = traitlets.List(traitlets.Unicode(), help="IPython extensions to load.")
     subshell_namespace = traitlets.CaselessStrEnum(
@@ -319,9 +317,7 @@ class Kernel(RequestHandlers, traitlets.HasTraits, anyio.AsyncContextManagerMixi
         self._running_parts.publish(msg_or_type, content, metadata, parent, ident, buffers)
 
     def output_to(self, parent: Message[Any] | Job[Any] | None) -> AbstractContextManager[None]:
-        """A context whose text, displays and comm messages go to the cell of `parent`; None: to the real stderr.
-
-        What is started in it (tasks, threads, calls) keeps to it.
+        """A context whose output, and that of what it starts, goes to the cell of `parent`; None: to the real stderr.
 
         Raises:
             TypeError: `parent` is none of these.

@@ -80,7 +80,7 @@ ROOMS: Mapping[str, Room] = {
         "settings identity kernel_log messenger patches interrupts handlers publishing input_requests reception "
         "timing variables "
         "connection dispatch failures threads background watchdog parts lifecycle",
-        1450,
+        1500,
     ),
     "kernel": Room((4, 1), "traitlets anyio"),
     # floor 5: application
