@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -89,6 +89,7 @@ class Kernel(RequestHandlers, traitlets.HasTraits, anyio.AsyncContextManagerMixi
     history = traitlets.CaselessStrEnum(["file", "memory", "off"], "file", help="Where the history of cells is kept.")
     stdin = traitlets.CaselessStrEnum(["allow", "deny"], "allow", help="Whether cells may ask for input.")
     completer = traitlets.CaselessStrEnum(["jedi", "ipython", "off"], "jedi", help="What completes code.")
+    thread_output = traitlets.CaselessStrEnum(["creator", "latest", "log"], "creator", help="Where threads print.")
     startup = traitlets.List(help="Code to run in the user namespace before the first cell.")
     extensions = traitlets.List(traitlets.Unicode(), help="IPython extensions to load.")
     subshell_namespace = traitlets.CaselessStrEnum(
@@ -315,6 +316,14 @@ class Kernel(RequestHandlers, traitlets.HasTraits, anyio.AsyncContextManagerMixi
         """
         self._running_parts.publish(msg_or_type, content, metadata, parent, ident, buffers)
 
+    def output_to(self, parent: Message[Any] | Job[Any] | None) -> AbstractContextManager[None]:
+        """A context whose output, and that of what it starts, goes to the cell of `parent`; None: to the real stderr.
+
+        Raises:
+            TypeError: `parent` is none of these.
+        """
+        return self._running_parts.publish.output_to(parent)
+
     def receive_msg_loop(self) -> None:
         """Begin to receive: each job goes to `msg_handler`, those first, in order, that waited for the kernel."""
         parts = self._running_parts
@@ -363,7 +372,7 @@ class Kernel(RequestHandlers, traitlets.HasTraits, anyio.AsyncContextManagerMixi
 
     def get_parent(self) -> Message[Any] | None:
         """The request that the current context belongs to."""
-        job = self._running_parts.publish.parent()
+        job = self._running_parts.publish.request()
         return None if job is None else job["msg"]
 
     # The person at the frontend

@@ -241,6 +241,8 @@ class Job(TypedDict, Generic[T]):
     ident: list[bytes]
     received_time: float
     "Monotonic seconds; strictly increasing over the jobs of a kernel, so it is the order of arrival too."
+    run_mode: NotRequired[RunMode]
+    "How it is run; set when it is."
 
 
 class ExecuteContent(TypedDict):

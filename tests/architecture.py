@@ -79,8 +79,8 @@ ROOMS: Mapping[str, Room] = {
         (4, 0),
         "traitlets anyio msgspec comm jupyter_core",
         "settings identity kernel_log messenger patches interrupts handlers publishing input_requests reception "
-        "connection dispatch jobs failures watchdog parts lifecycle",
-        1700,
+        "timing variables connection dispatch jobs failures threads background watchdog parts lifecycle",
+        1800,
     ),
     "kernel": Room((4, 1), "traitlets anyio"),
     # floor 5: application

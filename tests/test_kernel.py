@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import _thread
+import asyncio
 import builtins
 import gc
 import getpass
@@ -11,6 +13,7 @@ import sys
 import threading
 import weakref
 from collections.abc import AsyncGenerator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -20,12 +23,14 @@ import anyio.lowlevel
 import anyio.to_thread
 import comm
 import pytest
+import trio
 import zmq
 from jupyter_client.session import Session
 
 from async_kernel import Kernel
 from async_kernel.errors import SetupError
 from async_kernel.protocol.connection_info import ConnectionInfo
+from async_kernel.scheduling.host import LoopHost
 from async_kernel.typing import Backend, Content, Job, MsgType, RunMode, SocketID
 from tests.kernels import TIMEOUT, text_of
 
@@ -50,6 +55,10 @@ def state() -> dict[str, Any]:
         "excepthook": sys.excepthook,
         "unraisablehook": sys.unraisablehook,
         "thread": threading.excepthook,
+        "starts": (threading.Thread.start, ThreadPoolExecutor.submit, _thread.start_new_thread),
+        "system tasks": trio.lowlevel.spawn_system_task,
+        "callers": LoopHost.default_excepthook,
+        "loop": loop_state(),
         "input": builtins.input,
         "builtins": {name for name in vars(builtins) if name != "_"},
         "getpass": getpass.getpass,
@@ -61,6 +70,15 @@ def state() -> dict[str, Any]:
         "path": list(sys.path),
         "interval": sys.getswitchinterval(),
     }
+
+
+def loop_state() -> tuple[Any, ...]:
+    """What a kernel changes in a running loop of asyncio."""
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return ()
+    return loop.get_task_factory(), loop.get_exception_handler()
 
 
 class Client:

@@ -87,7 +87,7 @@ _TABLE = (
     Setting("comms", Choice("shell", "subshell", "thread"), "shell", "Where the handlers of comms run.", "comms",
             effective=False),
     Setting("thread_output", Choice("creator", "latest", "log"), "creator", "Which cell gets the output of a thread.",
-            "thread_output", effective=False),
+            "thread_output", True),
     Setting("capture_fds", Bool(), True, "What C code and child processes write goes to the cell too.", "capture_fds",
             effective=False),
     Setting("history", Choice("file", "memory", "off"), "file", "Where the history of the cells is kept.",

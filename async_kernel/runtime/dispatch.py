@@ -120,6 +120,7 @@ class Dispatch:
         job: Job[Any],
         subshell: Subshell | None,
     ) -> None:
+        job["run_mode"] = mode
         socket_id, run = job["socket_id"], self._handlers.run_handler
         caller = loop = self._callers[socket_id]
         if mode is RunMode.direct and self._handlers.is_immediate(handler):

@@ -8,30 +8,38 @@ import threading
 import traceback
 from types import TracebackType
 
-__all__ = ["excepthook", "thread_excepthook", "unraisablehook"]
+from async_kernel.runtime.publishing import NOBODY
+from async_kernel.scheduling.context import addressee
+
+__all__ = ["excepthook", "report", "thread_excepthook", "unraisablehook"]
 
 log = logging.getLogger("async_kernel")
 
 
 def excepthook(kind: type[BaseException], value: BaseException | None, trace: TracebackType | None) -> None:
     """Report an exception that nothing caught."""
-    _report("an exception was not caught", kind, value, trace)
+    report("an exception was not caught", kind, value, trace)
 
 
 def thread_excepthook(args: threading.ExceptHookArgs) -> None:
     """Report an exception that ended a thread."""
     name = args.thread.name if args.thread is not None else "unknown"
     if not issubclass(args.exc_type, SystemExit):
-        _report(f"an exception ended the thread {name!r}", args.exc_type, args.exc_value, args.exc_traceback)
+        report(f"an exception ended the thread {name!r}", args.exc_type, args.exc_value, args.exc_traceback)
 
 
 def unraisablehook(args: sys.UnraisableHookArgs) -> None:
     """Report an exception that can't be raised where it happened (in `__del__`, say)."""
     where = f" in {args.object!r}" if args.object is not None else ""
-    _report(f"{args.err_msg or 'an exception was ignored'}{where}", args.exc_type, args.exc_value, args.exc_traceback)
+    report(f"{args.err_msg or 'an exception was ignored'}{where}", args.exc_type, args.exc_value, args.exc_traceback)
 
 
-def _report(what: str, kind: type[BaseException], value: BaseException | None, trace: TracebackType | None) -> None:
-    log.error("%s: %s", what, value if value is not None else kind.__name__, extra={"on_stderr": True})
+def report(what: str, kind: type[BaseException], value: BaseException | None, trace: TracebackType | None) -> None:
+    """Write an exception that belongs to no cell to the real stderr, and to the log."""
+    token = addressee.set(NOBODY)  # A log handler that a cell has set writes to the cells' stderr.
+    try:
+        log.error("%s: %s", what, value if value is not None else kind.__name__, extra={"on_stderr": True})
+    finally:
+        addressee.reset(token)
     if sys.__stderr__ is not None and not sys.__stderr__.closed:
         traceback.print_exception(kind, value, trace, file=sys.__stderr__)

@@ -18,13 +18,14 @@ import comm
 
 from async_kernel.comm import Comm
 from async_kernel.protocol.connection_info import ConnectionInfo
-from async_kernel.runtime import failures
 from async_kernel.runtime.connection import Connection, connected
 from async_kernel.runtime.kernel_log import kernel_log
 from async_kernel.runtime.parts import Living, Parts
 from async_kernel.runtime.patches import Patch, SignalHandler, patched, signals_handled
+from async_kernel.runtime.threads import system_task_patches, thread_patches
 from async_kernel.scheduling import event_loops
 from async_kernel.scheduling.caller import Caller
+from async_kernel.scheduling.host import LoopHost
 from async_kernel.shell.interactive import AsyncInteractiveShell
 from async_kernel.shell.subshells import SubshellManager
 from async_kernel.typing import Backend, SocketID
@@ -78,6 +79,7 @@ async def life(
         stack.enter_context(scope)
         callers = {SocketID.shell: shell_caller, SocketID.control: control}
         parts = Parts(kernel, connection, callers, scope, lambda: _idle_interrupt(kernel))
+        stack.enter_context(parts.background.watching())
         stack.enter_context(_process_patched(kernel, parts))
         parts.shell = stack.enter_context(_open_shell(kernel, parts, backend))
         parts.subshells = SubshellManager(
@@ -114,7 +116,10 @@ def _process_patched(kernel: Owner, parts: Parts) -> Generator[None]:
         (sys, "stderr", parts.output.stderr),
         (sys, "excepthook", kernel.excepthook),
         (sys, "unraisablehook", kernel.unraisablehook),
-        (threading, "excepthook", failures.thread_excepthook),
+        (threading, "excepthook", parts.background.thread_excepthook),
+        (LoopHost, "default_excepthook", parts.background.call_excepthook),
+        *thread_patches(),
+        *system_task_patches(parts.background.show),
         (builtins, "input", parts.inputs.raw_input),
         (getpass, "getpass", parts.inputs.getpass),
         (comm, "create_comm", Comm),
@@ -144,6 +149,7 @@ def _open_shell(kernel: Owner, parts: Parts, backend: Backend) -> Generator[Asyn
         publish=parts.publish,
         output=parts.output,
         exit_now=lambda: kernel.stop("a cell asked for it"),
+        on_reset=parts.background.reset,
         connection_info=lambda: {
             **parts.connection.info.as_dict(),
             "connection_file": str(parts.connection.path),

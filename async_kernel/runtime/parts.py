@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
@@ -16,12 +17,15 @@ from async_kernel.protocol.content import ExecuteRequest, parse
 from async_kernel.protocol.messages import error_content
 from async_kernel.protocol.run_modes import RunModes
 from async_kernel.protocol.session import Session
+from async_kernel.runtime.background import Background
 from async_kernel.runtime.connection import Connection
 from async_kernel.runtime.dispatch import Aborts, Dispatch, Handlers
 from async_kernel.runtime.input_requests import InputRequests
 from async_kernel.runtime.interrupts import Interrupts
 from async_kernel.runtime.jobs import Entry, Jobs
 from async_kernel.runtime.publishing import Publishing
+from async_kernel.runtime.timing import timing
+from async_kernel.runtime.variables import Variables
 from async_kernel.scheduling.caller import Caller
 from async_kernel.scheduling.context import current_job
 from async_kernel.scheduling.event_loops import CancelScope
@@ -42,6 +46,7 @@ class Living(Handlers, Protocol):
     run_modes: Any
     stdin: Any
     quiet: Any
+    thread_output: Any
 
 
 class Parts:
@@ -57,6 +62,7 @@ class Parts:
 
     shell: AsyncInteractiveShell
     subshells: SubshellManager
+    _stopping: bool = False
 
     def __init__(
         self,
@@ -69,7 +75,7 @@ class Parts:
         self.connection: Connection = connection
         self.callers: dict[SocketID, Caller] = callers
         self.messenger = connection.reception.messenger
-        self.publish: Publishing = Publishing(self.messenger)
+        self.publish: Publishing = Publishing(self.messenger, kernel.thread_output)
         self.session: Session = Session(connection.wire)
         self.run_modes: RunModes = RunModes(kernel.run_modes)
         self.aborts: Aborts = Aborts()
@@ -80,23 +86,27 @@ class Parts:
             callers,
             self.run_modes.allowed,
             self.aborts,
-            lambda subshell_id: self.subshells.get_shell(subshell_id),
+            self._subshell,
             self.jobs.accepted,
         )
         self.comm_manager: CommManager = CommManager(self.publish)
         echo: dict[Name, TextSink] = {} if kernel.quiet else {"stdout": sys.stdout, "stderr": sys.stderr}
         self.output: Output = Output(self.publish, echo=echo, parent=self.publish.parent)
+        self.background: Background = Background(self.publish, self.output)
         self.inputs: InputRequests = InputRequests(
             self.messenger, allowed=lambda: kernel.stdin == "allow", flush=self.output.flush
         )
+        self.variables: Variables = Variables()
         self._scope = scope
-        self._stopping = False
         self.interrupts: Interrupts = Interrupts(
             running=self.jobs.running,
             wake_input=self.inputs.interrupt,
             user_code=USER_CODE,
             when_idle=when_idle,
         )
+
+    def _subshell(self, subshell_id: str) -> Any:
+        return self.subshells.get_shell(subshell_id)
 
     def _cell_of(self, job: Job[Any]) -> Running | None:
         shell = self.__dict__.get("shell")  # It is made after the signal handlers are set.
@@ -113,6 +123,7 @@ class Parts:
         """The life of one request: busy, the handler, its output, the reply, idle."""
         token = current_job.set(job)
         entry = self.jobs.begin(job)
+        began = time.time_ns()
         try:
             with self.messenger.exchange(job) as exchange:
                 if entry is not None:
@@ -121,7 +132,7 @@ class Parts:
                 if not immediate:  # That runs in the transport's thread, which must not wait for a full outbox.
                     self.output.flush()
                 if content is not None:
-                    exchange.reply(content)
+                    exchange.reply(content, timing(job, began) if exchange.msg_type == "execute_request" else None)
         except ClientError as error:
             log.warning("%s", error)
         except KernelInterruptError as error:
@@ -143,16 +154,17 @@ class Parts:
             policy = msgspec.structs.replace(policy, run_mode=mode)
         self.publish.latest = job
         shell = self.subshells.current()
-        content: Content = await shell.execute_request(
-            request.code,
-            silent=request.silent,
-            store_history=bool(request.store_history),
-            user_expressions=request.user_expressions,
-            allow_stdin=request.allow_stdin,
-            stop_on_error=request.stop_on_error,
-            cell_id=job["msg"]["metadata"].get("cellId"),
-            policy=policy,
-        )
+        with self.background.cell(job), self.variables.cell(job):
+            content: Content = await shell.execute_request(
+                request.code,
+                silent=request.silent,
+                store_history=bool(request.store_history),
+                user_expressions=request.user_expressions,
+                allow_stdin=request.allow_stdin,
+                stop_on_error=request.stop_on_error,
+                cell_id=job["msg"]["metadata"].get("cellId"),
+                policy=policy,
+            )
         stops = request.stop_on_error if policy.stop_on_error is None else policy.stop_on_error
         if content["status"] == "error" and stops and not policy.raises_exception:
             self.aborts.failed(job, shell.stop_on_error_time_offset)

@@ -2,27 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import sys
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, Literal, TypeAlias, cast
 
 from async_kernel.runtime.messenger import Messenger
-from async_kernel.scheduling.context import current_job
-from async_kernel.typing import Content, Job, Message, NoValue, NoValueType
+from async_kernel.scheduling.caller import Caller
+from async_kernel.scheduling.context import addressee, current_job
+from async_kernel.typing import Content, Job, Message, NoValue, NoValueType, SocketID
 
-__all__ = ["Publishing"]
+__all__ = ["NOBODY", "Publishing", "ThreadOutput"]
+
+ThreadOutput: TypeAlias = Literal["creator", "latest", "log"]
+"""Whose a thread's output is: the cell's that started it, that of the execute request that began last, or nobody's."""
+
+
+def _as_job(msg: Any) -> Job[Any]:
+    return {"msg": msg, "socket_id": SocketID.shell, "ident": [], "received_time": 0.0}
+
+
+NOBODY: Final[Job[Any]] = _as_job({"header": {}, "parent_header": {}, "metadata": {}, "content": {}, "buffers": []})
+"""Stands for no cell: what is published for it goes to the kernel's real stderr."""
+
+AS_TEXT: Final[Mapping[str, Callable[[Content], str]]] = {
+    "stream": lambda content: content["text"],
+    "display_data": lambda content: f"{content['data'].get('text/plain', '')}\n",
+    "update_display_data": lambda content: f"{content['data'].get('text/plain', '')}\n",
+    "error": lambda content: "\n".join([*content["traceback"], ""]),
+    "clear_output": lambda _: "",
+}
+"""What is written for a message that no cell gets. Others (those of comms) are for the frontend, and are published."""
 
 
 class Publishing:
     """An `async_kernel.interfaces.Publisher` whose messages belong to the current context's request.
 
-    What runs outside of every request (a plain thread, a finalizer) speaks for the latest execute request: no message
-    leaves without a parent.
+    What runs outside of every request (a finalizer, a thread of the program that the kernel runs in) speaks for the
+    latest execute request: no message leaves without a parent.
+
+    Args:
+        messenger: Sends.
+        thread_output: Whose the output of threads is that are not the kernel's own: those of `threading`, of executors
+            and of `to_thread` of asyncio, anyio and trio.
     """
 
-    def __init__(self, messenger: Messenger) -> None:
+    def __init__(self, messenger: Messenger, thread_output: ThreadOutput = "creator") -> None:
         self._messenger = messenger
+        self._thread_output: ThreadOutput = thread_output
         self.latest: Job[Any] | None = None
         "The execute request that was started last."
+        self.parent: Callable[[], Job[Any] | None] = self._creator if thread_output == "creator" else self._by_policy
+        "The request that what is published in the current context belongs to."
 
     def __call__(
         self,
@@ -36,6 +67,10 @@ class Publishing:
         """Publish from any thread; see `Kernel.iopub_send`."""
         if parent is NoValue:
             parent = self.parent()
+        if parent is NOBODY:
+            if _written(msg_or_type, content):
+                return
+            parent = self.request()
         options: dict[str, Any] = {"parent": parent, "ident": ident}
         if isinstance(msg_or_type, str):
             self._messenger.publish(msg_or_type, content or {}, metadata=metadata, buffers=buffers, **options)
@@ -52,6 +87,55 @@ class Publishing:
             **options,
         )
 
-    def parent(self) -> Job[Any] | None:
-        """The request that the current context belongs to."""
+    def request(self) -> Job[Any] | None:
+        """The request that the current context belongs to, wherever its output goes."""
         return current_job.get() or self.latest
+
+    def of_thread(self, creator: Job[Any] | None) -> Job[Any] | None:
+        """Whose the failure of a thread is that `creator` has started; None: no cell's."""
+        return {"creator": creator, "latest": self.latest, "log": None}[self._thread_output]
+
+    @contextmanager
+    def output_to(self, parent: Message[Any] | Job[Any] | None) -> Generator[None]:
+        """See `Kernel.output_to`."""
+        token = addressee.set(_job_of(parent))
+        try:
+            yield
+        finally:
+            addressee.reset(token)
+
+    def _creator(self) -> Job[Any] | None:
+        return addressee.get() or current_job.get() or self.latest
+
+    def _by_policy(self) -> Job[Any] | None:
+        job = addressee.get()
+        if job is None and Caller.get_current() is None:
+            job = self.latest if self._thread_output == "latest" else NOBODY
+        return job or current_job.get() or self.latest
+
+
+def _job_of(parent: Any) -> Job[Any]:
+    if parent is None:
+        return NOBODY
+    if isinstance(parent, Mapping):
+        if "msg" in parent:
+            return cast("Job[Any]", parent)
+        if "header" in parent:
+            return _as_job(parent)
+    raise TypeError(f"output_to: expected a message, a job or None, got {parent!r:.200}")
+
+
+def _written(msg_or_type: Message[Any] | str, content: Content | None) -> bool:
+    """Write the text of a message that no cell gets; False where it has none."""
+    if isinstance(msg_or_type, str):
+        msg_type = msg_or_type
+    else:
+        msg_type = msg_or_type["header"]["msg_type"]
+        content = msg_or_type["content"] if content is None else content
+    if (as_text := AS_TEXT.get(msg_type)) is None:
+        return False
+    stream = sys.__stderr__
+    if stream is not None and not stream.closed:
+        stream.write(as_text(content or {}))
+        stream.flush()
+    return True

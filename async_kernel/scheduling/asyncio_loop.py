@@ -6,7 +6,9 @@ import asyncio
 import contextvars
 import importlib
 import importlib.util
+import inspect
 import sys
+import traceback
 from asyncio import current_task
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -101,7 +103,8 @@ class _Task:
         self._task: asyncio.Task[None] | None = None  # Strong, until it ends: the loop's own reference is a weak one.
 
     def start(self, loop: asyncio.AbstractEventLoop, context: contextvars.Context) -> None:
-        self._task = loop.create_task(self._run(), context=context)
+        # Not `loop.create_task`: a task factory of the user's might run the first step at once, or wrap the coroutine.
+        self._task = asyncio.Task(self._run(), loop=loop, context=context)
         self._task.add_done_callback(self._over)
 
     def cancel(self) -> None:
@@ -201,8 +204,34 @@ def run(func: Callable[..., Awaitable[Any]], args: tuple[Any, ...], options: dic
             f"backend_options of asyncio: unknown {sorted(options)}; expected use_uvloop, debug, loop_factory"
         )
 
+    tasks: list[asyncio.Task[Any] | None] = []
+
     async def main() -> Any:
+        tasks.append(asyncio.current_task())
         return await func(*args)
 
     with asyncio.Runner(debug=debug, loop_factory=factory) as runner:
-        return runner.run(main())
+        try:
+            return runner.run(main())
+        except (SystemExit, KeyboardInterrupt) as exc:
+            if not tasks or not _is_of_another_task(exc, tasks[0]):
+                raise
+        return _run_on(runner.get_loop(), tasks[0])
+
+
+def _run_on(loop: asyncio.AbstractEventLoop, main: Any) -> Any:
+    """Run `main` to its end although a task of the loop raises SystemExit, at which asyncio leaves the loop."""
+    while True:
+        try:
+            return loop.run_until_complete(main)
+        except (SystemExit, KeyboardInterrupt) as exc:
+            if not _is_of_another_task(exc, main):
+                raise
+
+
+def _is_of_another_task(exc: BaseException, main: asyncio.Task[Any] | None) -> bool:
+    """Whether a coroutine has raised `exc`, not a signal handler in the loop's own code, and not that of `main`."""
+    if main is None or main.done():
+        return False
+    codes = [frame.f_code for frame, _ in traceback.walk_tb(exc.__traceback__)]
+    return any(code.co_flags & inspect.CO_COROUTINE for code in codes)

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final, Literal, ParamSpec, Self, TypeVar, Unpa
 
 from async_kernel.scheduling import event_loops, waiting
 from async_kernel.scheduling.calls import Call
-from async_kernel.scheduling.context import current_pending
+from async_kernel.scheduling.context import current_job, current_pending
 from async_kernel.scheduling.host import LoopHost
 from async_kernel.scheduling.pending import Pending
 from async_kernel.scheduling.pending_group import PendingGroup
@@ -284,14 +284,14 @@ class Caller(LoopHost):
     def call_direct(self, func: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> None:
         """Run `func` in the scheduler itself as soon as possible; from any thread. For short, urgent functions.
 
-        There is no Pending, and no context is copied. A coroutine that it returns is run as a task. What it raises
-        is reported.
+        There is no Pending, and no context is copied: of the caller's variables it gets the Job that it belongs to.
+        A coroutine that it returns is run as a task. What it raises is reported.
 
         Raises:
             RuntimeError: The Caller is stopped.
         """
         self._check("call_direct", func)
-        self.post(partial(self.run_direct, func, args, kwargs))
+        self.post(partial(self.run_direct, func, args, kwargs, current_job.get()))
 
     def to_thread(
         self, func: Callable[P, Coroutine[Any, Any, T] | T], /, *args: P.args, **kwargs: P.kwargs

@@ -13,7 +13,7 @@ from weakref import ref
 
 from async_kernel.scheduling.context import current_job, current_pending
 from async_kernel.scheduling.event_loops import Driver, Loop
-from async_kernel.scheduling.pending import Pending, PendingCancelled
+from async_kernel.scheduling.pending import Pending
 from async_kernel.scheduling.sections import Stepped, guarded
 
 __all__ = ["Call", "Host", "is_coroutine"]
@@ -91,8 +91,7 @@ class Call(Pending[T]):
 
     def __del__(self) -> None:
         # A failure that nobody asked for is shown once, like asyncio's "exception was never retrieved".
-        exc = self._outcome[1]
-        if exc is not None and not self._seen and not isinstance(exc, PendingCancelled):
+        if self.unseen_failure and (exc := self._outcome[1]) is not None:
             self._host.report(exc, repr(self), self.context)
 
     def start(self) -> None:

@@ -1,8 +1,8 @@
 """What the running code belongs to: context variables, which every call copies from its caller to its callee.
 
-`current_job` is the one that the rest of the package uses: whose output it is, which cell it belongs to; with
-`chosen_subshell` it says in which shell. The other two are this room's own: they say which `Pending` the code runs for
-and who keeps track of the Pendings it makes.
+`current_job` is the one that the rest of the package uses: whose output it is, which cell it belongs to; `addressee`
+says so in its place where the user has said where the output goes, and `chosen_subshell` in which shell it runs. The
+other two are this room's own: they say which `Pending` the code runs for and who keeps track of the Pendings it makes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,15 @@ from weakref import ref
 
 from async_kernel.typing import Job, NoValue, NoValueType
 
-__all__ = ["Tracker", "chosen_subshell", "current_job", "current_pending", "current_subshell_id", "trackers"]
+__all__ = [
+    "Tracker",
+    "addressee",
+    "chosen_subshell",
+    "current_job",
+    "current_pending",
+    "current_subshell_id",
+    "trackers",
+]
 
 
 class Tracker(Protocol):
@@ -29,6 +37,9 @@ current_job: ContextVar[Job[Any] | None] = ContextVar("current_job", default=Non
 
 chosen_subshell: ContextVar[str | NoValueType | None] = ContextVar("chosen_subshell", default=NoValue)
 """The subshell that the running code chose, whatever its Job says; None is the main shell, NoValue no choice."""
+
+addressee: ContextVar[Job[Any] | None] = ContextVar("addressee", default=None)
+"""The Job that output is published for, where that is not the current one (`Kernel.output_to`)."""
 
 current_pending: ContextVar[ref[Any] | None] = ContextVar("current_pending", default=None)
 """The Pending whose function or coroutine is running (weak: a Pending holds its context); `Caller.current_pending`."""

@@ -9,15 +9,18 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeAlias
 
 from async_kernel.scheduling import event_loops
 from async_kernel.scheduling.calls import Call, is_coroutine
+from async_kernel.scheduling.context import current_job
 from async_kernel.scheduling.event_loops import CancelScope, Driver, Loop, Waiter
 from async_kernel.scheduling.pending import Event
-from async_kernel.typing import Backend, CallerState
+from async_kernel.typing import Backend, CallerState, Job
 
 __all__ = ["LoopHost"]
+
+ExceptHook: TypeAlias = Callable[[BaseException, str], object]
 
 
 class LoopHost:
@@ -25,6 +28,9 @@ class LoopHost:
 
     STOP_GRACE: ClassVar[float] = 5.0
     "Seconds that what is cancelled at the end may take for its cleaning up, before it is left behind and logged."
+
+    default_excepthook: ClassVar[ExceptHook | None] = None
+    "The `excepthook` of those that have none of their own."
 
     _by_thread: ClassVar[dict[int, LoopHost]] = {}
 
@@ -46,8 +52,8 @@ class LoopHost:
         self.backend_options = backend_options
         self.log = log
         self.protected = protected
-        self.excepthook: Callable[[BaseException, str], object] | None = None
-        "Called with an exception that no code waits for and what failed, in the call's context; None: it is logged."
+        self.excepthook: ExceptHook | None = None
+        "Called with an exception that no code waits for and what failed, in the call's context; None: the default."
         self.started = Event()
         self.stopped = Event(lambda: self.ident)
         self.live: set[Call[Any]] = set()
@@ -114,13 +120,17 @@ class LoopHost:
         if self._empty is not None and not self.live:
             self._empty.wake()
 
-    def run_direct(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Run `func` in the loop's thread now; what it raises is reported."""
+    def run_direct(
+        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], job: Job[Any] | None = None
+    ) -> None:
+        """Run `func` for `job` in the loop's thread now; what it raises is reported."""
         context = contextvars.Context()
+        if job is not None:
+            context.run(current_job.set, job)
         try:
             result = context.run(func, *args, **kwargs)
         except BaseException as exc:  # noqa: BLE001  Reported, and it must not reach the loop.
-            self.report(exc, f"call_direct of {func!r}", None)
+            self.report(exc, f"call_direct of {func!r}", context)
             return
         if is_coroutine(result):
             Call[Any](self, lambda: result, (), {}, track=False, context=context, metadata={"name": repr(func)}).start()
@@ -132,10 +142,10 @@ class LoopHost:
         return call
 
     def report(self, exc: BaseException, what: str, context: contextvars.Context | None, /) -> None:
-        """Show an exception that no code waits for: to `excepthook`, or the log. Never raises."""
+        """Show an exception that no code waits for: to the excepthook, or the log. Never raises."""
         try:
-            if self.excepthook is not None:
-                (contextvars.Context() if context is None else context.copy()).run(self.excepthook, exc, what)
+            if (hook := self.excepthook or LoopHost.default_excepthook) is not None:
+                (contextvars.Context() if context is None else context.copy()).run(hook, exc, what)
                 return
         except Exception:
             self.log.exception("the excepthook of %r failed", self)

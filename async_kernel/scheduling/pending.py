@@ -268,6 +268,17 @@ class Pending(Awaitable[T], Generic[T]):
             raise self._outcome[1]
         return self._outcome[1]
 
+    @property
+    def unseen_failure(self) -> bool:
+        """Whether it has failed, and nobody has asked for its outcome."""
+        exception = self._outcome[1]
+        return exception is not None and not self._seen and not isinstance(exception, PendingCancelled)
+
+    @property
+    def awaited(self) -> bool:
+        """Whether somebody waits for it, or is yet to be told that it is done."""
+        return bool(self._subscribers)
+
     def add_done_callback(self, fn: Callable[[Pending[T]], object], /) -> None:
         """Call `fn(pending)` when it is done, in the thread that sets it; at once when it is done already."""
         self._subscribe(fn)

@@ -10,7 +10,7 @@ from typing import Any
 
 import trio
 from trio import CancelScope, sleep
-from trio.lowlevel import current_task, current_trio_token, in_trio_task, reschedule
+from trio.lowlevel import current_task, current_trio_token, in_trio_task, reschedule, spawn_system_task
 
 from async_kernel.scheduling.event_loops import Ended
 from async_kernel.typing import Backend
@@ -89,7 +89,7 @@ class Loop:
     def spawn(self, coro: Coroutine[Any, Any, Any], context: contextvars.Context, ended: Ended) -> Callable[[], None]:
         scope = CancelScope()
         # A system task takes the context as it is, and needs no nursery that somebody would have to keep open.
-        trio.lowlevel.spawn_system_task(_drive, coro, ended, scope, context=context)
+        spawn_system_task(_drive, coro, ended, scope, context=context)
         return scope.cancel
 
 

@@ -12,6 +12,7 @@ from IPython.core.magic import Magics, line_magic, magics_class
 from IPython.core.magics.code import CodeMagics, MacroToEdit
 from IPython.utils import openpy
 
+from async_kernel.scheduling.caller import Caller
 from async_kernel.typing import Content
 
 __all__ = ["KernelMagics"]
@@ -62,6 +63,17 @@ class KernelMagics(Magics):
         except LookupError as error:
             raise UsageError(f"%cancel: {error.args[0]}") from None
         print(f"cancelled job {job['number']}: {job['what']}")
+
+    @line_magic
+    def callers(self, _arg: str) -> None:
+        """Print a table of the Callers: name, thread, backend, state, and how many calls have not ended."""
+        rows = [("name", "thread", "backend", "state", "pending")]
+        for each in sorted(Caller.all_callers(running_only=False), key=lambda caller: caller.name):
+            thread = each.thread.name if each.thread is not None else ""
+            rows.append((each.name, thread, each.backend.value, each.state.name, str(len(each.live))))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
+            print("  ".join(map(str.ljust, row, widths)).rstrip())
 
     @line_magic
     def gui(self, arg: str) -> None:

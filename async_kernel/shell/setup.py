@@ -22,7 +22,7 @@ from async_kernel.shell.startup import load_config, open_profile, run_startup
 
 __all__ = ["KernelSetup"]
 
-KERNEL_MAGICS = ("connect_info", "jobs", "cancel", "gui", "edit", "less", "more", "man", "clear")
+KERNEL_MAGICS = ("connect_info", "callers", "jobs", "cancel", "gui", "edit", "less", "more", "man", "clear")
 
 
 class KernelSetup(Lookup):

@@ -182,3 +182,29 @@ event_loops.run(main)
 assert not {"trio", "anyio._backends._asyncio", "uvloop"} & sys.modules.keys(), "asyncio"
 """
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=30)
+
+
+@pytest.mark.parametrize("use_uvloop", [True, False])
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
+def test_exit_of_another_task_does_not_end_asyncio(use_uvloop: bool, error: type[BaseException]) -> None:
+    """asyncio leaves the loop at these, whoever raises them: a background task could end the kernel."""
+
+    async def leave() -> None:
+        raise error
+
+    async def main() -> list[type[BaseException]]:
+        tasks = [asyncio.create_task(leave()) for _ in range(2)]
+        done, _ = await asyncio.wait(tasks, timeout=20)
+        return [type(task.exception()) for task in done]  # pyright: ignore[reportReturnType]
+
+    assert event_loops.run(main, backend="asyncio", backend_options={"use_uvloop": use_uvloop}) == [error] * 2
+
+
+@pytest.mark.parametrize("use_uvloop", [True, False])
+def test_exit_of_the_main_task_ends_asyncio(use_uvloop: bool) -> None:
+    async def main() -> None:
+        await asyncio.sleep(0)
+        raise SystemExit(3)
+
+    with pytest.raises(SystemExit):
+        event_loops.run(main, backend="asyncio", backend_options={"use_uvloop": use_uvloop})
