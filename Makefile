@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+WORKERS ?= 2
 NOTEBOOK ?= docs/notebooks/quickstart.ipynb
 
 .PHONY: help run test test-all lint docs bench clean
@@ -13,8 +14,8 @@ run: $(BIN)/.installed-notebook  ## Install three kernels into .venv and execute
 	$(BIN)/async-kernel install --sys-prefix --profile default --profile trio --profile fast
 	$(BIN)/python docs/run_notebook.py $(NOTEBOOK) --kernel async async-trio async-fast
 
-test: $(BIN)/.installed-test  ## Run the tests (TESTS="tests/protocol -k wire" for some of them)
-	$(BIN)/python -m pytest $(TESTS)
+test: $(BIN)/.installed-test  ## Run the tests, two at a time (TESTS="tests/protocol -k wire" for some of them)
+	$(BIN)/python -m pytest -n $(WORKERS) $(TESTS)
 
 test-all:  ## Run the tests on every python3.11 to python3.14 that runs
 	@status=0; for version in 3.11 3.12 3.13 3.14; do \
