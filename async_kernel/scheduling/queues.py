@@ -67,10 +67,12 @@ class Queue:
             self._waiter.wake()
 
     async def _run(self) -> None:
-        while True:
-            while self._calls:
+        # Asked anew each time: the call that ran may have swallowed the cancellation that was meant for the queue.
+        while not self.runner.cancelled():
+            if self._calls:
                 await self._run_call(self._calls.popleft())
-            await self._park()
+            else:
+                await self._park()
 
     async def _park(self) -> None:
         driver = self._host.driver

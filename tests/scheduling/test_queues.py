@@ -277,3 +277,25 @@ async def test_submitting_while_the_queue_closes_loses_nothing():
             caller.queue_close("k")
             await anyio.lowlevel.checkpoint()
         thread.join()
+
+
+async def test_a_call_that_swallows_the_cancellation_does_not_keep_its_queue():
+    """A kernel that stops while a cell catches everything must not wait for ever for the queue of that cell."""
+    begun = Event()
+
+    async def swallow() -> None:
+        begun.set()
+        try:
+            await anyio.sleep_forever()
+        except anyio.get_cancelled_exc_class():
+            return
+
+    with anyio.fail_after(10):
+        async with Caller("manual") as caller:
+            caller.queue_call(swallow, key="cells")
+            await begun
+            runner = caller.queue_get("cells")
+            assert runner is not None
+            caller.queue_close("cells")
+            await runner.wait(result=False)
+            assert runner.done()
