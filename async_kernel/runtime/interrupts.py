@@ -39,6 +39,8 @@ GRACE_SECONDS: Final = 0.002
 "What awaits is cancelled within this time, without a signal that would hit what just happens to run."
 RETRY_SECONDS: Final = 0.01
 RETRIES: Final = 500
+AGAIN_SECONDS: Final = 1.0
+"After this time, what an ending kernel has interrupted and what still runs is interrupted again."
 STUCK_SECONDS: Final = 0.1
 "An event loop that has not called us back for so long is blocked by the code that is on its stack, whose ever it is."
 
@@ -142,11 +144,17 @@ class Interrupts:
         """Interrupt what runs, and what still begins to run, until `ended()`."""
 
         def insist() -> None:
+            given: dict[int, tuple[float, Delivery]] = {}
             while not ended():
-                deliveries = [Delivery(each) for each in self._running()]
-                self._begin(deliveries)
+                now = time.monotonic()
+                for each in self._running():
+                    at, _ = given.get(id(each), (-math.inf, None))
+                    # What catches it is given time to end: one that comes while an error is shown does harm only.
+                    if now - at > AGAIN_SECONDS:
+                        given[id(each)] = now, Delivery(each)
+                        self._begin([given[id(each)][1]])
                 time.sleep(RETRY_SECONDS)
-                self._strike(deliveries)
+                self._strike([delivery for _, delivery in given.values()])
 
         threading.Thread(target=insist, name="InterruptAll", daemon=True).start()
 

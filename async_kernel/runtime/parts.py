@@ -202,6 +202,8 @@ class Parts:
     def stop(self) -> None:
         """End the kernel's life, from any thread: what blocks is interrupted, then its scope is cancelled."""
         self._stopping = True
+        if (cells := self.__dict__.get("shell")) is not None:
+            cells.ending = True
         shell = self.callers[SocketID.shell]
         try:
             self.interrupts.request_until(lambda: shell.stopped.is_set())

@@ -195,6 +195,11 @@ BORDERS: Final[frozenset[CodeType]] = frozenset(
 )
 """The frames of these stand between the machinery and the code of a user."""
 
+LEFT_ALONE: Final = (MACHINERY, "importlib", "_frozen_importlib")
+"What is not raised in: the kernel, and imports, whose locks stay locked for ever when their release is cut short."
+ERROR_DISPLAY: Final = "IPython.core.ultratb"
+"Shows how a cell has ended; what it imports and computes for that is not the user's."
+
 
 def open_section(thread: int) -> Section | None:
     """The section of a thread; None where no code of a user runs in it."""
@@ -216,9 +221,11 @@ def in_user_code(frame: FrameType | None, borders: frozenset[CodeType]) -> bool:
     innermost: str | None = None
     while frame is not None:
         if frame.f_code in borders:
-            return innermost is not None and not innermost.startswith(MACHINERY)
+            return innermost is not None and not innermost.startswith(LEFT_ALONE)
+        name: str = frame.f_globals.get("__name__", "")
+        if name == ERROR_DISPLAY:
+            return False
         if innermost is None and frame.f_code not in WAITS:
-            name: str = frame.f_globals.get("__name__", "")
             innermost = None if name in INFRASTRUCTURE else name
         frame = frame.f_back
     return False

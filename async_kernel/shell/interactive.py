@@ -67,6 +67,8 @@ class AsyncInteractiveShell(KernelSetup, InteractiveShell):  # pyright: ignore[r
     "The kernel, for the libraries that look for it here (ipywidgets); nothing of this package does."
     subshell_manager: Any = None
     owns_names = True
+    ending: bool = False
+    "Whether the kernel ends: what is interrupted now shall end soon."
 
     timeout = Float(0.0, min=0.0, help="Seconds after which a cell that awaits is cancelled; 0 is never.").tag(
         config=True
@@ -261,7 +263,10 @@ class AsyncInteractiveShell(KernelSetup, InteractiveShell):  # pyright: ignore[r
     # -- errors -------------------------------------------------------------------------------------------------------
 
     def show_error(self, exc: BaseException) -> None:
-        """Show an error that the code of a cell raised."""
+        """Show an error that the code of a cell raised; in a line where the kernel ends, which waits for it."""
+        if getattr(self, "main_shell", self).ending:
+            self._showtraceback(type(exc), exc, [f"{type(exc).__name__}: {exc}"])
+            return
         self.showtraceback((type(exc), exc, user_traceback(exc)), running_compiled_code=True)
 
     def show_compile_error(self, exc: BaseException) -> None:
