@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from jupyter_core import paths
 
 from async_kernel.__main__ import main
 from async_kernel.config.profile import Profile
@@ -25,6 +26,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("JUPYTER_PATH", "share/jupyter"),
     ):
         monkeypatch.setenv(name, str(tmp_path / folder))
+    # Kernels may be installed beside this interpreter: `make run` does that.
+    monkeypatch.setattr(paths, "ENV_JUPYTER_PATH", [])
+    monkeypatch.setattr(paths, "SYSTEM_JUPYTER_PATH", [])
     (tmp_path / "profiles").mkdir()
     return tmp_path
 
