@@ -71,7 +71,7 @@ ROOMS: Mapping[str, Room] = {
         "IPython traitlets anyio pygments stack_data",
         "compiler transform tracebacks outstream display history completion lookup process_state startup execution "
         "magics subshell_magics setup interactive subshell subshells",
-        2100,
+        2300,
     ),
     "comm": Room((3, 0), "comm", lines=120),
     # floor 4: the kernel over its runtime

@@ -53,6 +53,19 @@ class RunningKernel:
             else:
                 messages.append(message)
 
+    def begun(self, msg_id: str) -> str:
+        """Wait until a request has printed something; its id."""
+        while True:
+            message = self.client.get_iopub_msg(timeout=TIMEOUT)
+            if message["msg_type"] == "stream" and message["parent_header"].get("msg_id") == msg_id:
+                return msg_id
+
+    def interrupt(self, **content: Any) -> None:
+        """Interrupt what runs, or only what `content` names."""
+        message = self.client.session.msg("interrupt_request", content)
+        self.client.control_channel.send(message)
+        assert self.control_reply(message["header"]["msg_id"])["content"]["status"] == "ok"
+
     def stop(self) -> None:
         """End the process if it lives, and close the client."""
         self.client.stop_channels()

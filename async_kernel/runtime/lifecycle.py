@@ -150,6 +150,7 @@ def _open_shell(kernel: Owner, parts: Parts, backend: Backend) -> Generator[Asyn
         output=parts.output,
         exit_now=lambda: kernel.stop("a cell asked for it"),
         on_reset=parts.background.reset,
+        interrupt=parts.interrupt_job,
         connection_info=lambda: {
             **parts.connection.info.as_dict(),
             "connection_file": str(parts.connection.path),

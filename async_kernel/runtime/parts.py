@@ -192,6 +192,10 @@ class Parts:
         # One that begins just now has seen it, or is seen here to have begun.
         self.interrupts.request(entry for entry in entries if entry.began is not None)
 
+    def interrupt_job(self, job: Job[Any]) -> None:
+        """Interrupt the code that runs for a request, from any thread."""
+        self.interrupts.request(entry for entry in self.jobs.running() if entry.job is job)
+
     def cancel_job(self, name: str) -> Content:
         """End the request that `%cancel` names by its number or the beginning of its id; returns what it was."""
         entry = self.jobs.find(name)

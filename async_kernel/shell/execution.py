@@ -8,7 +8,8 @@ import math
 import sys
 import threading
 from _thread import get_ident
-from contextlib import nullcontext
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, nullcontext
 from types import CodeType, TracebackType
 from typing import Any, Final, cast
 
@@ -46,6 +47,8 @@ USER_CODE: Final = frozenset({run_user_code.__code__, await_user_code.__code__, 
 """One of these is on the stack exactly while the code of a cell is: an interrupt may be raised there."""
 NOT_SHOWN: Final = USER_CODE | BORDERS
 "What stands between the kernel and the code of a cell in a traceback."
+LATE_SECONDS: Final = 0.05
+"A cell that awaits has been cancelled so long after its time is over."
 
 
 class Running:
@@ -62,7 +65,8 @@ class Running:
         error: The content of the last `error` message that was published for it.
         displaying, display_error: Whether its value is being formatted; what went wrong with that.
         interrupted: Somebody asked it to stop.
-        timed_out: It was cancelled because it took too long.
+        overdue: It blocks beyond its time, and is being interrupted for that.
+        timed_out: It was ended because it took too long.
         done: It does not run any more.
     """
 
@@ -75,6 +79,7 @@ class Running:
     display_error: Content | None = None
     displaying: bool = False
     interrupted: bool = False
+    overdue: bool = False
     timed_out: bool = False
     done: bool = False
     scope: anyio.CancelScope | None = None
@@ -121,6 +126,25 @@ class Running:
         tail = line.encode()[last.end_col_offset :].decode(errors="replace")
         return "\n".join((tail, *rest)).lstrip(" \t\f\\\n").startswith(";")
 
+    @contextmanager
+    def bounded(self, interrupt: Callable[[Job[Any]], object]) -> Generator[None]:
+        """Interrupt what the cell does inside when its time is over and it has not been cancelled: code that blocks."""
+        if not self.timeout or self.job is None:
+            yield
+            return
+        timer = threading.Timer(self.timeout + LATE_SECONDS, self._end, (interrupt,))
+        timer.name, timer.daemon = "CellTimeout", True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _end(self, interrupt: Callable[[Job[Any]], object]) -> None:
+        if self.job is not None and not self.done:
+            self.overdue = True
+            interrupt(self.job)
+
     async def run_code(self, code: CodeType, global_ns: dict[str, Any], local_ns: dict[str, Any]) -> None:
         """Run a code object of the cell; where it awaits, under a scope that can be cancelled.
 
@@ -128,25 +152,34 @@ class Running:
             KernelInterruptError: It was cancelled by `interrupt`.
             TimeoutError: It was cancelled because it took too long.
         """
+        try:
+            where = await self._run(code, global_ns, local_ns)
+        except KernelInterruptError as exc:
+            if not self.overdue:
+                raise
+            where = exc.__traceback__
+        if where is not None:
+            self.timed_out = True
+            raise TimeoutError(f"the cell took longer than {self.timeout:g} seconds").with_traceback(awaiting(where))
+
+    async def _run(self, code: CodeType, global_ns: dict[str, Any], local_ns: dict[str, Any]) -> TracebackType | None:
+        """Where it was when its time was over; None where it came to its end."""
         if not code.co_flags & inspect.CO_COROUTINE:
             if self.interrupted:
                 raise KernelInterruptError("interrupted")
             # A worker's loop is only there to receive the cell: code that blocks may run a loop of its own.
             with outside_loop() if self.policy.run_mode is RunMode.thread else nullcontext():
                 guarded(run_user_code, code, global_ns, local_ns)
-            return
+            return None
         try:
             where = await self._await_code(code, global_ns, local_ns)
         except BaseException as exc:
             if self._is_interrupt(exc):
                 raise KernelInterruptError("interrupted").with_traceback(awaiting(exc.__traceback__)) from exc
             raise
-        if where is None:
-            return
-        if self.interrupted:
+        if where is not None and self.interrupted:
             raise KernelInterruptError("interrupted").with_traceback(awaiting(where))
-        self.timed_out = True
-        raise TimeoutError(f"the cell took longer than {self.timeout:g} seconds").with_traceback(awaiting(where))
+        return where
 
     async def _await_code(
         self, code: CodeType, global_ns: dict[str, Any], local_ns: dict[str, Any]

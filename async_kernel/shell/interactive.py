@@ -26,7 +26,7 @@ from async_kernel.shell.execution import Running, call_user_code, run, user_trac
 from async_kernel.shell.history import HistoryMode
 from async_kernel.shell.outstream import Output
 from async_kernel.shell.setup import KernelSetup
-from async_kernel.typing import Backend, Content
+from async_kernel.typing import Backend, Content, Job
 
 __all__ = ["AsyncInteractiveShell"]
 
@@ -50,6 +50,7 @@ class AsyncInteractiveShell(KernelSetup, InteractiveShell):  # pyright: ignore[r
         exit_now: Called when the user has asked to stop the kernel.
         connection_info: What `%connect_info` prints: the content of a connection file, and `connection_file`.
         on_reset: Called by `reset()`, to cancel what the cells left pending.
+        interrupt: Called (in a thread of its own) to interrupt the code that runs for a request.
         jobs: What `%jobs` lists: what runs and waits.
         cancel_job: What `%cancel` does with a name; returns what was cancelled, raises LookupError.
         backend: The backend of the event loop that runs the cells.
@@ -70,9 +71,7 @@ class AsyncInteractiveShell(KernelSetup, InteractiveShell):  # pyright: ignore[r
     ending: bool = False
     "Whether the kernel ends: what is interrupted now shall end soon."
 
-    timeout = Float(0.0, min=0.0, help="Seconds after which a cell that awaits is cancelled; 0 is never.").tag(
-        config=True
-    )
+    timeout = Float(0.0, min=0.0, help="Seconds after which a cell is ended; 0 is never.").tag(config=True)
     stop_on_error_time_offset = Float(
         0.0, min=0.0, help="Seconds after an error during which execute requests that arrive are aborted too."
     ).tag(config=True)
@@ -93,6 +92,7 @@ class AsyncInteractiveShell(KernelSetup, InteractiveShell):  # pyright: ignore[r
         exit_now: Callable[[], object] = lambda: None,
         connection_info: Callable[[], Content] | None = None,
         on_reset: Callable[[], object] = lambda: None,
+        interrupt: Callable[[Job[Any]], object] = lambda _job: None,
         jobs: Callable[[], list[Content]] | None = None,
         cancel_job: Callable[[str], Content] | None = None,
         backend: str = Backend.asyncio,
@@ -107,6 +107,7 @@ class AsyncInteractiveShell(KernelSetup, InteractiveShell):  # pyright: ignore[r
         self.cells: dict[int, Running] = {}
         self._exit_kernel = exit_now
         self._on_reset = on_reset
+        self._interrupt = interrupt
         self._count_lock = threading.Lock()
         super().__init__(output=output, history=history, ipython_profile=ipython_profile, **traits)
         self.loop_runner = str(backend)
@@ -183,7 +184,8 @@ class AsyncInteractiveShell(KernelSetup, InteractiveShell):  # pyright: ignore[r
         for problem in policy.problems:
             print(f"{problem}; it is ignored", file=sys.stderr)
         try:
-            await self._run_with_events(cell)
+            with cell.bounded(self._interrupt):
+                await self._run_with_events(cell)
             return self._reply(cell, user_expressions or {})
         finally:
             self._leave(cell)

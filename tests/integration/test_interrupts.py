@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import re
 import time
-from typing import Any
 
 import pytest
 
@@ -19,17 +18,7 @@ pytestmark = pytest.mark.slow
 
 def begun(kernel: RunningKernel, code: str) -> str:
     """Execute code that prints when it is about to block; return the request's id once it has."""
-    msg_id = kernel.client.execute(code, allow_stdin=True)
-    while True:
-        message = kernel.client.get_iopub_msg(timeout=TIMEOUT)
-        if message["msg_type"] == "stream" and message["parent_header"]["msg_id"] == msg_id:
-            return msg_id
-
-
-def interrupt(kernel: RunningKernel, **content: Any) -> None:
-    msg = kernel.client.session.msg("interrupt_request", content)
-    kernel.client.control_channel.send(msg)
-    assert kernel.control_reply(msg["header"]["msg_id"])["content"]["status"] == "ok"
+    return kernel.begun(kernel.client.execute(code, allow_stdin=True))
 
 
 PREPARE = """
@@ -81,7 +70,7 @@ def test_what_runs_is_interrupted(kernel: RunningKernel, mode: str, name: str) -
     kernel.run(PREPARE)
     msg_id = begun(kernel, f"# {mode}\nprint('begun', flush=True)\n{(BLOCKS | ONLY_MAIN | ONLY_THREAD)[name]}")
     began = time.monotonic()
-    interrupt(kernel)
+    kernel.interrupt()
     reply = kernel.reply(msg_id)
     assert time.monotonic() - began < 5
     assert reply["content"]["status"] == "error"
@@ -95,7 +84,7 @@ def test_what_runs_is_interrupted(kernel: RunningKernel, mode: str, name: str) -
 def test_the_traceback_ends_in_the_code_of_the_user(kernel: RunningKernel, code: str) -> None:
     """It is read by whoever wants to know where the cell was, not how it was interrupted."""
     msg_id = begun(kernel, f"print('begun', flush=True)\n{code}")
-    interrupt(kernel)
+    kernel.interrupt()
     assert not MACHINERY.search("".join(kernel.reply(msg_id)["content"]["traceback"]))
 
 
@@ -103,7 +92,7 @@ def test_the_traceback_ends_in_the_code_of_the_user(kernel: RunningKernel, code:
 def test_an_interrupt_ends_input(kernel: RunningKernel, mode: str) -> None:
     msg_id = kernel.client.execute(f"# {mode}\ninput('?')", allow_stdin=True)
     kernel.client.get_stdin_msg(timeout=TIMEOUT)
-    interrupt(kernel)
+    kernel.interrupt()
     content = kernel.reply(msg_id)["content"]
     assert (content["ename"], content["evalue"]) == ("KernelInterruptError", "interrupted")
     assert not MACHINERY.search("".join(content["traceback"]))
@@ -120,7 +109,7 @@ def test_a_cell_may_catch_it(kernel: RunningKernel) -> None:
         print("caught")
     """
     msg_id = begun(kernel, code)
-    interrupt(kernel)
+    kernel.interrupt()
     assert kernel.reply(msg_id)["content"]["status"] == "ok"
 
 
@@ -129,13 +118,13 @@ def test_it_aborts_what_waits_behind(kernel: RunningKernel) -> None:
     behind = kernel.client.execute("print('behind')")
     # Answered by the thread that receives, so the kernel has the cell by then.
     kernel.reply(kernel.client.kernel_info())
-    interrupt(kernel)
+    kernel.interrupt()
     assert kernel.reply(msg_id)["content"]["status"] == "error"
     assert kernel.reply(behind)["content"]["status"] == "aborted"
 
 
 def test_nothing_to_interrupt(kernel: RunningKernel) -> None:
-    interrupt(kernel)
+    kernel.interrupt()
     assert text_of(kernel.run("print('next')")[1]) == "next\n"
 
 
@@ -154,7 +143,7 @@ def test_background_tasks_of_other_cells_survive(kernel: RunningKernel) -> None:
     )
     assert reply["content"]["status"] == "ok"
     msg_id = begun(kernel, "print('begun', flush=True)\nawait anyio.sleep(60)")
-    interrupt(kernel)
+    kernel.interrupt()
     assert kernel.reply(msg_id)["content"]["status"] == "error"
     reply, _ = kernel.run("before = len(ticks)\nwhile len(ticks) == before: await anyio.sleep(0.01)")
     assert reply["content"]["status"] == "ok"
@@ -165,7 +154,7 @@ def test_what_a_caller_computes_ends_with_the_cell(kernel: RunningKernel) -> Non
     kernel.run(PREPARE + "ended = threading.Event()")
     code = "def f():\n    try:\n        print('begun', flush=True)\n        loop()\n    finally: ended.set()"
     msg_id = begun(kernel, f"{code}\nawait Caller().to_thread(f)")
-    interrupt(kernel)
+    kernel.interrupt()
     assert kernel.reply(msg_id)["content"]["ename"] == "KernelInterruptError"
     assert kernel.run("assert await Caller().to_thread(ended.wait, 10)")[0]["content"]["status"] == "ok"
 
@@ -173,7 +162,7 @@ def test_what_a_caller_computes_ends_with_the_cell(kernel: RunningKernel) -> Non
 def test_threads_that_the_cell_does_not_wait_for_go_on(kernel: RunningKernel) -> None:
     kernel.run(PREPARE + "ended = False\ndef work():\n    while not ended: pass\n    return 'worked'")
     msg_id = begun(kernel, "p = Caller().to_thread(work)\nprint('begun', flush=True)\nawait anyio.sleep(60)")
-    interrupt(kernel)
+    kernel.interrupt()
     assert kernel.reply(msg_id)["content"]["ename"] == "KernelInterruptError"
     assert text_of(kernel.run("ended = True\nprint(await p)")[1]) == "worked\n"
 
@@ -185,10 +174,10 @@ def test_what_catches_it_is_interrupted_again(kernel: RunningKernel, mode: str) 
     code = f"# {mode}\nprint('begun', flush=True)\n{once}\nloop()"
     kernel.run(PREPARE)
     msg_id = begun(kernel, code)
-    interrupt(kernel)
+    kernel.interrupt()
     while kernel.client.get_iopub_msg(timeout=TIMEOUT)["content"].get("text") != "more\n":
         pass
-    interrupt(kernel)
+    kernel.interrupt()
     assert kernel.reply(msg_id)["content"]["ename"] == "KernelInterruptError"
 
 
@@ -197,12 +186,12 @@ def test_only_what_is_named(kernel: RunningKernel) -> None:
     kinds = ("task\nprint('begun')\nawait anyio.sleep(60)", "thread\nprint('begun')\nloop()")
     ids = [begun(kernel, f"# {kind}") for kind in kinds * 2]
     while ids:
-        interrupt(kernel, msg_ids=[ids[-1]])
+        kernel.interrupt(msg_ids=[ids[-1]])
         # What was not named would be the next to answer.
         assert kernel.client.get_shell_msg(timeout=TIMEOUT)["parent_header"]["msg_id"] == ids.pop()
         assert kernel.run("# task\n1")[0]["content"]["status"] == "ok"
-    interrupt(kernel, subshell_id="unknown")
-    interrupt(kernel, msg_ids=["unknown"])
+    kernel.interrupt(subshell_id="unknown")
+    kernel.interrupt(msg_ids=["unknown"])
 
 
 def test_without_names_what_waits_in_the_queue_is_left_alone(kernel: RunningKernel) -> None:
@@ -211,7 +200,7 @@ def test_without_names_what_waits_in_the_queue_is_left_alone(kernel: RunningKern
     kernel.client.get_stdin_msg(timeout=TIMEOUT)
     behind = kernel.client.execute("print('behind')")
     kernel.reply(kernel.client.kernel_info())
-    interrupt(kernel)
+    kernel.interrupt()
     assert kernel.reply(msg_id)["content"]["ename"] == "KernelInterruptError"
     assert text_of(kernel.collect(behind)[1]) == "behind\n"
 
@@ -221,7 +210,7 @@ def test_what_waits_can_be_cancelled_by_name(kernel: RunningKernel) -> None:
     kernel.client.get_stdin_msg(timeout=TIMEOUT)
     behind = kernel.client.execute("print('behind')")
     kernel.reply(kernel.client.kernel_info())
-    interrupt(kernel, msg_ids=[behind])
+    kernel.interrupt(msg_ids=[behind])
     kernel.client.input("")
     assert kernel.reply(msg_id)["content"]["status"] == "ok"
     reply, published = kernel.collect(behind)
@@ -240,7 +229,7 @@ def test_a_comm_handler_that_loops_is_interrupted(kernel: RunningKernel) -> None
     kernel.client.shell_channel.send(msg)
     while kernel.client.get_iopub_msg(timeout=TIMEOUT)["msg_type"] != "stream":
         pass
-    interrupt(kernel)
+    kernel.interrupt()
     kernel.published(msg["header"]["msg_id"])  # to its idle
     assert text_of(kernel.run("print('next')")[1]) == "next\n"
 
@@ -249,7 +238,7 @@ def test_the_callbacks_of_the_kernel_are_called(kernel: RunningKernel) -> None:
     code = "from async_kernel.utils import get_kernel\nimport threading\ncalled = []\n"
     code += "def note(): called.append(threading.current_thread().name)\nget_kernel().interrupts.add(note)"
     kernel.run(code)
-    interrupt(kernel)
+    kernel.interrupt()
     code = "import anyio\nwhile not called: await anyio.sleep(0.001)\nprint(called)\nget_kernel().interrupts.clear()"
     assert text_of(kernel.run(code)[1]) == "['Control']\n"
 
@@ -291,12 +280,12 @@ def test_interrupts_at_random_moments(kernel: RunningKernel) -> None:
         moment = time.monotonic() + generator.random() * 0.012
         while time.monotonic() < moment:
             pass
-        interrupt(kernel)
+        kernel.interrupt()
         kernel.collect(msg_id)
         if number % 10 == 0:
             reply, published = kernel.run(f"# {mode}\nprint({number})")
             assert reply["content"]["status"] == "ok"
             assert text_of(published) == f"{number}\n"
-    interrupt(kernel)
+    kernel.interrupt()
     assert text_of(kernel.run("print('alive')")[1]) == "alive\n"
     assert text_of(kernel.run("# thread\nprint('alive')")[1]) == "alive\n"

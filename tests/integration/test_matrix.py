@@ -66,6 +66,26 @@ CASES = {
         error="TimeoutError",
         tags=("timeout=0.1",),
     ),
+    "timed out while it blocks": Case(
+        "try:\n    while True:\n        pass\nfinally:\n    print('cleaned up')",
+        "cleaned up\n",
+        error="TimeoutError",
+        tags=("timeout=0.1",),
+    ),
+    "interrupted": Case(
+        "import anyio\nprint('begun', flush=True)\nawait anyio.sleep(60)",
+        "begun\n",
+        status="error",
+        error="KernelInterruptError",
+        during=lambda kernel, _: kernel.interrupt(),
+    ),
+    "interrupted while it blocks": Case(
+        "print('begun', flush=True)\nwhile True:\n    pass",
+        "begun\n",
+        status="error",
+        error="KernelInterruptError",
+        during=lambda kernel, _: kernel.interrupt(),
+    ),
 }
 
 
@@ -105,7 +125,11 @@ def everything(kernel: RunningKernel, case: Case, mode: RunMode) -> tuple[str, l
         replies.append(kernel.client.get_shell_msg(timeout=TIMEOUT))
     while not (is_idle(published[-1]) and parent_of(published[-1]) == last):
         published.append(kernel.client.get_iopub_msg(timeout=TIMEOUT))
-    return msg_id, replies[:-1], [message for message in published if parent_of(message) != last]
+    others = (
+        last,
+        *(parent_of(each) for each in published if each["parent_header"]["msg_type"] == "interrupt_request"),
+    )
+    return msg_id, replies[:-1], [message for message in published if parent_of(message) not in others]
 
 
 def parent_of(message: dict[str, Any]) -> str | None:

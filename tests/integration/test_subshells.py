@@ -168,19 +168,15 @@ def test_others_answer_while_one_blocks(kernel: RunningKernel, subshell: str) ->
     for each in (None, other, subshell):  # Completion is not queued behind the cell.
         msg_id = send(kernel, each, "complete_request", {"code": "prin", "cursor_pos": 4})
         assert "print" in kernel.reply(msg_id)["content"]["matches"]
-    run(kernel, other, "gate.set()")
-    assert all(c["status"] == "ok" for c in replies(kernel, [blocked, *queued]).values())
+    opened = execute(kernel, other, "gate.set()")
+    assert all(c["status"] == "ok" for c in replies(kernel, [blocked, *queued, opened]).values())
     assert value(run(kernel, None, "order")[1]) == "[0, 1, 2]"
     delete(kernel, other)
 
 
 def begun_in(kernel: RunningKernel, subshell_id: str, code: str) -> str:
     """Execute code that prints when it is about to block; the request's id once it has."""
-    msg_id = execute(kernel, subshell_id, code)
-    while True:
-        message = kernel.client.get_iopub_msg(timeout=TIMEOUT)
-        if message["msg_type"] == "stream" and message["parent_header"]["msg_id"] == msg_id:
-            return msg_id
+    return kernel.begun(execute(kernel, subshell_id, code))
 
 
 @pytest.mark.parametrize(("msg_type", "content"), SHELL_REQUESTS + COMM_MESSAGES)
@@ -217,8 +213,9 @@ def test_a_deleted_one_answers_what_was_queued(kernel: RunningKernel, code: str)
         queued.append(execute(kernel, subshell_id, "# task\nran.append('task')"))
     kernel.reply(send(kernel, None, "kernel_info_request", {}))  # All of it has been received.
     assert delete(kernel, subshell_id)["status"] == "ok"
-    run(kernel, None, "gate.set()")
-    contents = replies(kernel, [running, *queued])
+    opened = execute(kernel, None, "gate.set()")
+    contents = replies(kernel, [running, *queued, opened])  # In whatever order they come.
+    assert contents.pop(opened)["status"] == "ok"
     ended = contents.pop(running)
     assert ended.get("ename") == ("KernelInterruptError" if "await" in code else None)
     for content in contents.values():
@@ -257,8 +254,8 @@ def test_comms_in_a_subshell(kernel: RunningKernel, subshell: str) -> None:
         (echo,) = [m for m in published if m["msg_type"] == "comm_msg"]
         assert echo["content"]["data"] == {"echo": {"n": n}}
     kernel.published(send(kernel, subshell, "comm_close", {"comm_id": "echo-1", "data": {}}))
-    run(kernel, subshell, "gate.set()")
-    assert kernel.reply(blocked)["content"]["status"] == "ok"
+    released = execute(kernel, subshell, "gate.set()")
+    assert {content["status"] for content in replies(kernel, [blocked, released]).values()} == {"ok"}
 
 
 @pytest.mark.parametrize("header", ["# task", "# thread"])
