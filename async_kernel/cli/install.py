@@ -15,7 +15,8 @@ from async_kernel.config import discovery
 from async_kernel.config.problems import Problem, ProfileError
 from async_kernel.config.profile import Profile, load_profile
 from async_kernel.errors import SetupError
-from async_kernel.kernelspec import get_kernel_dir, is_current, spec_files, write_kernel_spec
+from async_kernel.kernelspec import get_kernel_dir, spec_files, write_kernel_spec
+from async_kernel.spec_folder import is_current
 
 if TYPE_CHECKING:
     from pathlib import Path

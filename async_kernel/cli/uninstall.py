@@ -2,27 +2,60 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from async_kernel.cli.options import kernel_folder, where
+from async_kernel.errors import SetupError
 from async_kernel.kernelspec import find_kernel_spec, remove_kernel_spec
+from async_kernel.spec_folder import strangers
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["uninstall"]
 
+_EXAMPLES = """\b
+Examples:
+  async-kernel uninstall async-trio
+  async-kernel uninstall async async-trio --user --yes
+"""
 
-@click.command()
+
+@click.command(epilog=_EXAMPLES)
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @where
 @click.option("--yes", "-y", is_flag=True, help="Don't ask.")
-def uninstall(names: tuple[str, ...], user: bool, sys_prefix: bool, prefix: str | None, yes: bool) -> int:
-    """Remove the kernelspecs NAME... Only what this program wrote is removed; profiles stay."""
+@click.option("--force", is_flag=True, help="Also remove files that others have added or changed there.")
+def uninstall(names: tuple[str, ...], user: bool, sys_prefix: bool, prefix: str | None, yes: bool, force: bool) -> int:
+    """Remove the kernelspecs NAME... Only what this program wrote is removed; profiles stay.
+
+    A kernelspec with files that somebody has added or changed is refused, and the others then stay too.
+    """
     folder = kernel_folder(user, sys_prefix, prefix)
     found = {name: find_kernel_spec(name, kernel_dir=folder) for name in names}
+    others = {path: lost for path in found.values() if (lost := added(path))}
+    if others and not force:
+        lines = [f"{path} is not as async-kernel wrote it: {', '.join(lost)}" for path, lost in others.items()]
+        raise SetupError("\n".join([*lines, "nothing was removed: move away what you want to keep, or give --force"]))
     if not yes:
         for path in found.values():
-            click.echo(f"  {path}")
+            click.echo(f"  {path}{''.join(f'{chr(10)}    {each}' for each in others.get(path, ()))}")
         click.confirm(f"Remove {len(found)} kernelspec{'s' if len(found) > 1 else ''}?", abort=True)
     for name, path in found.items():
-        remove_kernel_spec(name, kernel_dir=path.parent)
+        remove_kernel_spec(name, kernel_dir=path.parent, force=force)
         click.echo(f"removed  {name}  {path}")
     return 0
+
+
+def added(path: Path) -> list[str]:
+    """What somebody has added or changed in the kernelspec `path`, in words.
+
+    Raises:
+        SetupError: It can't be read.
+    """
+    try:
+        return [f"{name} was {what}" for name, what in strangers(path).items()]
+    except OSError as exc:
+        raise SetupError(f"{path} can't be read: {exc.strerror or exc} ({exc.filename})") from exc
