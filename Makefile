@@ -11,7 +11,7 @@ help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
 run: $(BIN)/.installed-notebook  ## Install three kernels into .venv and execute a notebook on each
-	$(BIN)/async-kernel install --sys-prefix --profile default --profile trio --profile fast
+	$(BIN)/async-kernel install --sys-prefix --replace --profile default --profile trio --profile fast
 	$(BIN)/python docs/run_notebook.py $(NOTEBOOK) --kernel async async-trio async-fast
 
 test: $(BIN)/.installed-test  ## Run the tests, two at a time (TESTS="tests/protocol -k wire" for some of them)

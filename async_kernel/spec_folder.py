@@ -81,23 +81,25 @@ def own_spec(folder: Path) -> dict[str, Any] | None:
     return spec if isinstance(marker, dict) and isinstance(marker.get("profile"), str) else None
 
 
-def strangers(folder: Path) -> dict[str, str]:
-    """What in `folder`, a kernelspec of ours, is somebody else's: name -> `added` or `changed`.
+def strangers(folder: Path) -> list[str]:
+    """What in `folder`, a kernelspec of ours, is somebody else's: `notes.txt was added`, `kernel.json was changed`.
 
     Raises:
         OSError: The folder can't be read.
     """
     spec = own_spec(folder) or {"metadata": {MARKER: {}}}
-    files = spec["metadata"][MARKER].get("files")
-    seals: dict[str, Any] = files if isinstance(files, dict) else {}
+    seals = spec["metadata"][MARKER].get("files")
+    if not isinstance(seals, dict):
+        return [f"{_SPEC} does not say what was written"]
 
     def unchanged(path: Path) -> bool:
         if not stat.S_ISREG(path.lstat().st_mode):
             return False
         return seals[path.name] == (_seal(spec) if path.name == _SPEC else digest(path.read_bytes()))
 
-    found = ((name, name in seals) for name in sorted({*os.listdir(folder)} - _LITTER))
-    return {name: "changed" if ours else "added" for name, ours in found if not ours or not unchanged(folder / name)}
+    words = {True: "changed", False: "added"}
+    names = sorted({*os.listdir(folder)} - _LITTER)
+    return [f"{name} was {words[name in seals]}" for name in names if name not in seals or not unchanged(folder / name)]
 
 
 def is_current(target: Path, files: Mapping[str, bytes]) -> bool:
@@ -162,7 +164,7 @@ def _foreign(folder: Path, target: Path) -> str:
     """What in `folder`, which is or was the kernelspec `target`, this program did not write; empty where nothing is."""
     if own_spec(folder) is None:
         return f"{target} was not written by async-kernel"
-    others = [f"{name} was {what}" for name, what in strangers(folder).items()]
+    others = strangers(folder)
     return f"{target} is not as async-kernel wrote it ({', '.join(others)})" if others else ""
 
 

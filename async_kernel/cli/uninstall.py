@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from async_kernel.cli import render
 from async_kernel.cli.options import kernel_folder, where
 from async_kernel.errors import SetupError
 from async_kernel.kernelspec import find_kernel_spec, remove_kernel_spec
@@ -28,11 +29,17 @@ Examples:
 @where
 @click.option("--yes", "-y", is_flag=True, help="Don't ask.")
 @click.option("--force", is_flag=True, help="Also remove files that others have added or changed there.")
-def uninstall(names: tuple[str, ...], user: bool, sys_prefix: bool, prefix: str | None, yes: bool, force: bool) -> int:
+@click.option("--json", "as_json", is_flag=True, help="What was done, as JSON; asks nothing, so it needs --yes.")
+def uninstall(
+    names: tuple[str, ...], user: bool, sys_prefix: bool, prefix: str | None, yes: bool, force: bool, as_json: bool
+) -> int:
     """Remove the kernelspecs NAME... Only what this program wrote is removed; profiles stay.
 
-    A kernelspec with files that somebody has added or changed is refused, and the others then stay too.
+    Where one of them can't be removed (it is somebody else's, or there are files that somebody has added or changed),
+    that is told and all stay.
     """
+    if as_json and not yes:
+        raise click.UsageError("--json needs --yes")
     folder = kernel_folder(user, sys_prefix, prefix)
     found = {name: find_kernel_spec(name, kernel_dir=folder) for name in names}
     others = {path: lost for path in found.values() if (lost := added(path))}
@@ -41,11 +48,14 @@ def uninstall(names: tuple[str, ...], user: bool, sys_prefix: bool, prefix: str 
         raise SetupError("\n".join([*lines, "nothing was removed: move away what you want to keep, or give --force"]))
     if not yes:
         for path in found.values():
-            click.echo(f"  {path}{''.join(f'{chr(10)}    {each}' for each in others.get(path, ()))}")
+            click.echo("\n    ".join([f"  {path}", *others.get(path, ())]))
         click.confirm(f"Remove {len(found)} kernelspec{'s' if len(found) > 1 else ''}?", abort=True)
     for name, path in found.items():
         remove_kernel_spec(name, kernel_dir=path.parent, force=force)
-        click.echo(f"removed  {name}  {path}")
+        if not as_json:
+            render.done("removed", name, path)
+    if as_json:
+        render.as_json([{"name": name, "path": str(path), "state": "removed"} for name, path in found.items()])
     return 0
 
 
@@ -56,6 +66,6 @@ def added(path: Path) -> list[str]:
         SetupError: It can't be read.
     """
     try:
-        return [f"{name} was {what}" for name, what in strangers(path).items()]
+        return strangers(path)
     except OSError as exc:
         raise SetupError(f"{path} can't be read: {exc.strerror or exc} ({exc.filename})") from exc
