@@ -20,7 +20,7 @@ from jupyter_core.paths import jupyter_data_dir, jupyter_path
 
 from async_kernel import __version__
 from async_kernel.config.discovery import wrong_name
-from async_kernel.config.problems import Problem, ProfileError
+from async_kernel.config.problems import Problem, ProfileError, suggest
 from async_kernel.config.profile import Profile, load_profile
 from async_kernel.errors import SetupError
 from async_kernel.spec_folder import MARKER, digest, own_spec, remove_folder, sealed, write_files
@@ -274,7 +274,9 @@ def find_kernel_spec(name: str, *, kernel_dir: str | Path | None = None) -> Path
     folders = [Path(kernel_dir)] if kernel_dir else kernel_dirs()
     target = next((folder / name for folder in folders if os.path.lexists(folder / name)), None)
     if target is None:
-        raise SetupError(f"there is no kernelspec {name!r} (looked in {', '.join(map(str, folders))})")
+        hint = suggest(name, [path.name for folder in folders for path, _ in kernel_specs(folder)])
+        looked = ", ".join(map(str, folders))
+        raise SetupError(f"there is no kernelspec {name!r} (looked in {looked}{hint and f'; {hint}'})")
     if own_spec(target) is None:
         raise SetupError(f"{target} was not written by async-kernel: it is not touched")
     return target

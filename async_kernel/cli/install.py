@@ -16,7 +16,7 @@ from async_kernel.config import discovery
 from async_kernel.config.problems import Problem, ProfileError
 from async_kernel.config.profile import DEFAULT, Profile, load_profile
 from async_kernel.errors import SetupError
-from async_kernel.kernelspec import get_kernel_dir, spec_files, spec_target
+from async_kernel.kernelspec import get_kernel_dir, kernel_dirs, spec_files, spec_target
 from async_kernel.spec_folder import is_current, obstacle, write_files
 
 if TYPE_CHECKING:
@@ -68,6 +68,8 @@ def install(
     as_json: bool,
 ) -> int:
     """Write a kernelspec for each profile, so that Jupyter shows it in the launcher.
+
+    It goes into the environment of this interpreter, unless --user or --prefix says otherwise.
 
     Each is there whole or not at all. Where one can't be written as asked (a faulty profile, something foreign in its
     place), all the faults are told and none is written. Installing again changes only what has changed.
@@ -160,9 +162,18 @@ def carry_out(plan: Plan, *, dry_run: bool, replace: bool, silent: bool) -> dict
         render.done(state, target.name, target)
         if dry_run and state != "unchanged":
             show_changes(target, files)
-    for text in plan.warnings:
+    for text in [*plan.warnings, *hidden(target)]:
         tell("warning", text)
     return {"name": target.name, "profile": plan.profile, "path": str(target), "state": state}
+
+
+def hidden(target: Path) -> list[str]:
+    """Says so where Jupyter finds another kernelspec of that name first."""
+    folders = kernel_dirs()
+    before = folders[: folders.index(target.parent)] if target.parent in folders else []
+    found = [str(folder / target.name) for folder in before if (folder / target.name).exists()]
+    remedy = "choose another --name, or uninstall that"
+    return [f"{target.name} is hidden: Jupyter finds {path} first; {remedy}" for path in found[:1]]
 
 
 def show_changes(target: Path, files: dict[str, bytes]) -> None:

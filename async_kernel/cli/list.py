@@ -39,7 +39,7 @@ _COLUMNS = {
 @click.command("list")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def list_kernels(as_json: bool) -> int:
-    """Kernelspec variants and profiles: what they are, where they come from and what state they are in.
+    """Kernelspecs and profiles: what they are, where from, and in what state.
 
     \b
     ok                              the kernelspec fits its profile

@@ -8,8 +8,9 @@ import click
 
 from async_kernel.cli import render
 from async_kernel.cli.options import kernel_folder, where
+from async_kernel.cli.start import tell
 from async_kernel.errors import SetupError
-from async_kernel.kernelspec import find_kernel_spec, remove_kernel_spec
+from async_kernel.kernelspec import find_kernel_spec, kernel_dirs, remove_kernel_spec
 from async_kernel.spec_folder import strangers
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ def uninstall(
 ) -> int:
     """Remove the kernelspecs NAME... Only what this program wrote is removed; profiles stay.
 
-    Where one of them can't be removed (it is somebody else's, or there are files that somebody has added or changed),
-    that is told and all stay.
+    Where no place is given, each is the one that Jupyter would start. Where one of them can't be removed (it is
+    somebody else's, or there are files that somebody has added or changed), that is told and all stay.
     """
     if as_json and not yes:
         raise click.UsageError("--json needs --yes")
@@ -54,6 +55,9 @@ def uninstall(
         remove_kernel_spec(name, kernel_dir=path.parent, force=force)
         if not as_json:
             render.done("removed", name, path)
+        for other in kernel_dirs() if folder is None else ():
+            if (other / name).exists():
+                tell("warning", f"there is another {name}, which Jupyter finds now: {other / name}")
     if as_json:
         render.as_json([{"name": name, "path": str(path), "state": "removed"} for name, path in found.items()])
     return 0

@@ -337,3 +337,23 @@ def test_a_diff_on_a_terminal(run: Run, home: Path, monkeypatch: pytest.MonkeyPa
     out = run("install", "--prefix", str(home), "--dry-run", "--display-name", "Other")[1]
     assert '\x1b[31m-  "display_name": "Python (async)",\x1b[0m\n' in out
     assert '\x1b[32m+  "display_name": "Other",\x1b[0m\n' in out
+
+
+def test_two_kernelspecs_of_one_name(run: Run, home: Path, kernels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jupyter starts the one that it finds first, and the other seems to do nothing."""
+    assert run("install", "--prefix", str(home))[2] == ""
+    code, _, err = run("install", "--user")
+    assert (code, err) == (
+        0,
+        f"async-kernel: warning: async is hidden: Jupyter finds {kernels}/async first; "
+        "choose another --name, or uninstall that\n",
+    )
+    code, out, err = run("uninstall", "async", "--yes")
+    assert (code, out) == (0, f"removed    async  {kernels}/async\n")
+    assert err == f"async-kernel: warning: there is another async, which Jupyter finds now: {home}/data/kernels/async\n"
+    assert run("uninstall", "async", "--yes") == (0, f"removed    async  {home}/data/kernels/async\n", "")
+
+
+def test_a_kernelspec_that_is_nearly_there(run: Run, home: Path) -> None:
+    run("install", "--user")
+    assert "did you mean 'async'?" in run("uninstall", "asinc", "--user")[2]
