@@ -68,10 +68,10 @@ ROOMS: Mapping[str, Room] = {
     # floor 3: engines
     "shell": Room(
         (3, 0),
-        "IPython traitlets anyio",
-        "compiler transform outstream display history lookup process_state startup execution magics "
-        "subshell_magics setup interactive subshell subshells",
-        1900,
+        "IPython traitlets anyio pygments stack_data",
+        "compiler transform tracebacks outstream display history completion lookup process_state startup execution "
+        "magics subshell_magics setup interactive subshell subshells",
+        2100,
     ),
     "comm": Room((3, 0), "comm", lines=120),
     # floor 4: the kernel over its runtime
@@ -106,6 +106,9 @@ LAZY: Mapping[tuple[str, str], str] = {
     ("launch", "async_kernel.kernel"): "ready first: kernel_info is answered before the kernel is imported",
     ("__main__", "async_kernel.cli.main"): "click costs 40 ms, and the argv of a kernelspec does without",
     ("cli.start", "async_kernel.launch"): "it imports zmq, and the verbs that only list do without",
+    ("shell.tracebacks", "pygments.formatters.terminal256"): "40 ms, with the first traceback",
+    ("shell.tracebacks", "pygments.lexers.python"): "40 ms, with the first traceback",
+    ("shell.tracebacks", "stack_data.core"): "40 ms, with the first traceback",
     ("cli.render", "rich.console"): "60 ms, only where colour is wanted",
     ("cli.render", "rich.table"): "60 ms, only where colour is wanted",
     ("cli.render", "rich.text"): "60 ms, only where colour is wanted",

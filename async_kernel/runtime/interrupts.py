@@ -54,6 +54,11 @@ class Target(Protocol):
     def thread(self) -> int | None: ...
     @property
     def done(self) -> bool: ...
+    @property
+    def awaits(self) -> bool:
+        """Whether it may be awaiting something that can be cancelled."""
+        ...
+
     def cancel(self) -> bool:
         """Cancel what it awaits (in its event loop's thread); False where that can't be done yet."""
         ...
@@ -190,7 +195,8 @@ class Interrupts:
     def _insist(self, deliveries: Sequence[Delivery]) -> None:
         """Try again and again: what hits the kernel's own machinery passes, what blocks in C has to return."""
         self._begin(deliveries)
-        time.sleep(GRACE_SECONDS)
+        if any(each.target.awaits for each in deliveries):
+            time.sleep(GRACE_SECONDS)
         for _ in range(RETRIES):
             if not self._strike(deliveries):
                 return

@@ -28,6 +28,7 @@ class Cell(Protocol):
     """What a job asks of the cell that runs for it."""
 
     result: Any
+    scope: Any
 
     def interrupt(self) -> None: ...
 
@@ -64,6 +65,12 @@ class Entry:
     def msg_id(self) -> str:
         """The id of the request."""
         return self.job["msg"]["header"]["msg_id"]
+
+    @property
+    def awaits(self) -> bool:
+        """Whether its cell may be awaiting something; cells without an `await` never do."""
+        cell = self.cells(self.job)
+        return cell is None or cell.scope is not None
 
     def check(self) -> None:
         """Call it before the request is served.

@@ -22,6 +22,7 @@ from async_kernel.scheduling.context import current_job
 from async_kernel.scheduling.event_loops import outside_loop
 from async_kernel.scheduling.sections import BORDERS, Stepped, guarded
 from async_kernel.shell.compiler import KernelCompiler, split_at_futures
+from async_kernel.shell.tracebacks import awaiting
 from async_kernel.shell.transform import transform
 from async_kernel.typing import Content, Job, RunMode
 
@@ -138,14 +139,14 @@ class Running:
             where = await self._await_code(code, global_ns, local_ns)
         except BaseException as exc:
             if self._is_interrupt(exc):
-                raise KernelInterruptError("interrupted").with_traceback(exc.__traceback__) from exc
+                raise KernelInterruptError("interrupted").with_traceback(awaiting(exc.__traceback__)) from exc
             raise
         if where is None:
             return
         if self.interrupted:
-            raise KernelInterruptError("interrupted").with_traceback(where)
+            raise KernelInterruptError("interrupted").with_traceback(awaiting(where))
         self.timed_out = True
-        raise TimeoutError(f"the cell took longer than {self.timeout:g} seconds").with_traceback(where)
+        raise TimeoutError(f"the cell took longer than {self.timeout:g} seconds").with_traceback(awaiting(where))
 
     async def _await_code(
         self, code: CodeType, global_ns: dict[str, Any], local_ns: dict[str, Any]

@@ -5,14 +5,18 @@ They are answered in worker threads while a cell runs, so nothing here may touch
 
 from __future__ import annotations
 
+import builtins
+import keyword
 import threading
 import warnings
+from collections import ChainMap
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from IPython.utils.tokenutil import token_at_cursor
 from traitlets.utils.importstring import import_item
 
+from async_kernel.shell.completion import describe, live_name
 from async_kernel.typing import Content
 
 _HISTORY: Final[dict[str, tuple[str, tuple[str, ...], dict[str, Any]]]] = {
@@ -21,6 +25,9 @@ _HISTORY: Final[dict[str, tuple[str, tuple[str, ...], dict[str, Any]]]] = {
     "search": ("search", ("pattern", "n", "unique"), {}),
 }
 "What answers a request for history, which of its fields that takes, and what it is told besides."
+
+_VAGUE: Final = ("attribute", "variable")
+"What IPython calls whatever it has found without jedi."
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -105,13 +112,37 @@ class Lookup(InteractiveShell):
             completer = self.Completer
             from IPython.core.completer import ProvisionalCompleterWarning, rectify_completions
 
-            try:
-                return list(rectify_completions(code, completer.completions(code, cursor_pos)))
-            except ProvisionalCompleterWarning:
-                # IPython makes errors of these warnings. Its own way around replaces all the filters for a while,
-                # those that a running cell sets meanwhile included; one more filter does not hurt anybody.
-                warnings.filterwarnings("ignore", category=ProvisionalCompleterWarning)
-                return list(rectify_completions(code, completer.completions(code, cursor_pos)))
+            for ask in (self._live_completions, completer.completions):
+                try:
+                    found = list(rectify_completions(code, ask(code, cursor_pos)))
+                except ProvisionalCompleterWarning:
+                    # IPython makes errors of these warnings. Its own way around replaces all the filters for a while,
+                    # those that a running cell sets meanwhile included; one more filter does not hurt anybody.
+                    warnings.filterwarnings("ignore", category=ProvisionalCompleterWarning)
+                    found = list(rectify_completions(code, ask(code, cursor_pos)))
+                if found:
+                    return found
+            return []
+
+    def _live_completions(self, code: str, cursor_pos: int) -> Iterable[Any]:
+        """What the objects there are complete without jedi; nothing where jedi may know more."""
+        completer = self.Completer
+        namespaces = (completer.namespace, completer.global_namespace or {})
+        name = completer.use_jedi and live_name(
+            code, cursor_pos, frozenset().union(*namespaces, dir(builtins), keyword.kwlist)
+        )
+        if not name:
+            return []
+        completer.use_jedi = False
+        try:
+            found = [_without_dot(each) for each in completer.completions(code, cursor_pos)]
+        finally:
+            completer.use_jedi = True
+        described = describe(name, {each.text for each in found}, ChainMap(*namespaces))
+        for each in found:
+            if each.type in _VAGUE:
+                each.type, each.signature = described[each.text]
+        return found
 
     async def is_complete_request(self, code: str) -> Content:
         """The content of an `is_complete_reply`."""
@@ -159,3 +190,10 @@ class Lookup(InteractiveShell):
             "status": "ok",
             "history": [(session or manager.session_number, *entry) for session, *entry in entries],
         }
+
+
+def _without_dot(found: Any) -> Any:
+    """A completion of an attribute as jedi gives it; IPython's own begins with the dot."""
+    if found.type == "attribute" and found.text.startswith("."):
+        found.start, found.text = found.start + 1, found.text[1:]
+    return found

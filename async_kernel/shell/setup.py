@@ -19,6 +19,7 @@ from async_kernel.shell.lookup import Lookup
 from async_kernel.shell.outstream import Output
 from async_kernel.shell.process_state import ENVIRONMENT, ProcessState
 from async_kernel.shell.startup import load_config, open_profile, run_startup
+from async_kernel.shell.tracebacks import Tracebacks
 
 __all__ = ["KernelSetup"]
 
@@ -98,7 +99,7 @@ class KernelSetup(Lookup):
     def init_traceback_handlers(self, custom_exceptions: Any) -> None:
         """Show tracebacks from their first frame on: those that get here begin with the code of the cell."""
         super().init_traceback_handlers(custom_exceptions)
-        self.InteractiveTB.tb_offset = 0
+        self.InteractiveTB = Tracebacks(mode=self.xmode, theme_name=self.colors, tb_offset=0)
 
     def init_environment(self) -> None:
         """Tell the programs that cells start about the frontend."""
