@@ -274,7 +274,7 @@ def find_kernel_spec(name: str, *, kernel_dir: str | Path | None = None) -> Path
     folders = [Path(kernel_dir)] if kernel_dir else kernel_dirs()
     target = next((folder / name for folder in folders if os.path.lexists(folder / name)), None)
     if target is None:
-        hint = suggest(name, [path.name for folder in folders for path, _ in kernel_specs(folder)])
+        hint = suggest(name.lower(), [path.name for folder in folders for path, _ in kernel_specs(folder)])
         looked = ", ".join(map(str, folders))
         raise SetupError(f"there is no kernelspec {name!r} (looked in {looked}{hint and f'; {hint}'})")
     if own_spec(target) is None:

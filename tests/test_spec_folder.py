@@ -138,7 +138,7 @@ def test_a_name_that_leads_elsewhere(kernels: Path, name: str) -> None:
 
 def test_the_case_of_a_name(kernels: Path) -> None:
     """To Jupyter `ASYNC` and `async` are one kernel: which of the two would be started is chance."""
-    with pytest.raises(SetupError, match="there is no kernelspec 'ASYNC'"):
+    with pytest.raises(SetupError, match=r"there is no kernelspec 'ASYNC' .*did you mean 'async'"):
         kernelspec.remove_kernel_spec("ASYNC", kernel_dir=kernels)
     with pytest.raises(SetupError, match=r"Jupyter does not tell 'ASYNC' from .*/kernels/async"):
         kernelspec.write_kernel_spec(name="ASYNC", kernel_dir=kernels)
