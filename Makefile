@@ -5,13 +5,13 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 NOTEBOOK ?= docs/notebooks/quickstart.ipynb
 
-.PHONY: help run test test-all lint docs bench clean
+.PHONY: help run test test-all test-browser lint docs bench clean
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
 run: $(BIN)/.installed-notebook  ## Install three kernels into .venv and execute a notebook on each
-	$(BIN)/async-kernel install --sys-prefix --profile default --profile trio --profile fast
+	$(BIN)/async-kernel install --sys-prefix --replace --profile default --profile trio --profile fast
 	$(BIN)/python docs/run_notebook.py $(NOTEBOOK) --kernel async async-trio async-fast
 
 test: $(BIN)/.installed-test  ## Run the tests, two at a time (TESTS="tests/protocol -k wire" for some of them)
@@ -26,6 +26,9 @@ test-all:  ## Run the tests on every python3.11 to python3.14 that runs
 			echo "== python$$version: skipped, it is not there or does not run"; \
 		fi; \
 	done; exit $$status
+
+test-browser: $(BIN)/.installed-browser  ## Try JupyterLab's launcher in a headless Chromium, which must be there
+	$(BIN)/python -m pytest tests/integration/test_launcher.py
 
 lint: $(BIN)/.installed-lint $(BIN)/.installed-test  ## Check style and types
 	$(BIN)/ruff check .

@@ -7,46 +7,45 @@ the truth lives in the profile.
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.util
 import inspect
-import json
 import os
 import sys
-import tempfile
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jupyter_core.paths import jupyter_data_dir, jupyter_path
 
-from async_kernel import __version__, folder_swap
+from async_kernel import __version__
 from async_kernel.config.discovery import wrong_name
-from async_kernel.config.problems import Problem, ProfileError
+from async_kernel.config.problems import Problem, ProfileError, suggest
 from async_kernel.config.profile import Profile, load_profile
 from async_kernel.errors import SetupError
+from async_kernel.spec_folder import MARKER, digest, own_spec, remove_folder, sealed, write_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
 __all__ = [
+    "default_logos",
     "find_kernel_spec",
     "get_kernel_dir",
     "import_kernel_factory",
-    "is_current",
     "kernel_dirs",
+    "kernel_json",
     "kernel_specs",
     "make_argv",
     "profile_digest",
     "remove_kernel_spec",
     "spec_files",
+    "spec_target",
     "write_kernel_spec",
 ]
 
 RESOURCES = Path(__file__).parent / "resources" / "kernelspec"
 PROTOCOL_VERSION = "5.5.0"
-MARKER = "async_kernel"
 _LOGOS = {".svg": "logo-svg.svg", ".png": "logo-64x64.png"}
 
 
@@ -84,18 +83,8 @@ def kernel_specs(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     except OSError:
         return  # a place where kernelspecs could be need not exist
     for path in paths:
-        if spec := _own_spec(path):
+        if spec := own_spec(path):
             yield path, spec
-
-
-def _own_spec(path: Path) -> dict[str, Any] | None:
-    """The content of the `kernel.json` in `path` if this program wrote it."""
-    try:
-        spec = json.loads((path / "kernel.json").read_bytes())
-        marker = spec["metadata"][MARKER]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # not a kernelspec, or somebody else's
-    return spec if isinstance(marker, dict) and "profile" in marker else None
 
 
 def profile_digest(profile: Profile) -> str:
@@ -104,10 +93,7 @@ def profile_digest(profile: Profile) -> str:
 
 
 def _digest(files: Sequence[tuple[str, bytes]]) -> str:
-    digest = hashlib.sha256()
-    for name, content in files:
-        digest.update(f"{name}\0{len(content)}\0".encode() + content)
-    return digest.hexdigest()[:16]
+    return digest(*(part for name, content in files for part in (name.encode(), content)))
 
 
 def display_name(profile: Profile) -> str:
@@ -140,26 +126,34 @@ def _spec_env(profile: Profile) -> dict[str, str]:
 
 
 def spec_content(
-    profile: Profile, *, reference: str = "", digest: str = "", title: str = "", python: str = ""
+    profile: Profile, *, reference: str = "", fingerprint: str = "", title: str = "", python: str = ""
 ) -> dict[str, Any]:
     """The content of `kernel.json` for a profile."""
     values = profile.values
     metadata: dict[str, Any] = {
-        "debugger": False,  # A frontend would offer its panel, and nothing would answer: it is not built yet.
-        "supported_encryption": ["curve"],
-        MARKER: {"profile": reference or profile.reference, "digest": digest or profile_digest(profile)},
+        MARKER: {"profile": reference or profile.reference, "digest": fingerprint or profile_digest(profile)}
     }
     if provisioner := values["provisioner"]:
         others = {key: value for key, value in provisioner.items() if key != "name"}
         metadata["kernel_provisioner"] = {"provisioner_name": provisioner["name"], **others}
+    argv = make_argv(reference or profile.reference, python=python or values["python"] or sys.executable)
+    return kernel_json(argv, title or display_name(profile), _spec_env(profile), metadata)
+
+
+def kernel_json(argv: Sequence[str], title: str, env: Mapping[str, str], metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of a `kernel.json` of ours; `metadata` is added to what every one of them has."""
     return {
-        "argv": make_argv(reference or profile.reference, python=python or values["python"] or sys.executable),
-        "display_name": title or display_name(profile),
+        "argv": list(argv),
+        "display_name": title,
         "language": "python",
         "interrupt_mode": "message",
         "kernel_protocol_version": PROTOCOL_VERSION,
-        "env": _spec_env(profile),
-        "metadata": metadata,
+        "env": dict(env),
+        "metadata": {
+            "debugger": False,  # A frontend would offer its panel, and nothing would answer: it is not built yet.
+            "supported_encryption": ["curve"],
+            **metadata,
+        },
     }
 
 
@@ -173,7 +167,7 @@ def spec_files(
 ) -> dict[str, bytes]:
     """Every file of the kernelspec for `profile` in the folder `target`: name -> content."""
     files = _logo_files(profile)
-    reference, digest = "", ""
+    reference, fingerprint = "", ""
     if kernel_factory:
         name, source = _factory_source(kernel_factory)
         own = f"{profile.name}.yaml"
@@ -181,16 +175,20 @@ def spec_files(
         files |= {"kernel_factory.py": source, own: text.encode()}
         reference = str(target / own)
         inherited = [(Path(path).name, Path(path).read_bytes()) for path in profile.sources]
-        digest = _digest([(own, files[own]), *inherited])
-    content = spec_content(profile, reference=reference, digest=digest, title=title, python=python)
-    files["kernel.json"] = f"{json.dumps(content, indent=2, ensure_ascii=False)}\n".encode()
-    return files
+        fingerprint = _digest([(own, files[own]), *inherited])
+    content = spec_content(profile, reference=reference, fingerprint=fingerprint, title=title, python=python)
+    return sealed(content, files)
+
+
+def default_logos() -> dict[str, bytes]:
+    """The logos of a kernelspec whose profile has none of its own."""
+    return {path.name: path.read_bytes() for path in sorted(RESOURCES.glob("logo-*"))}
 
 
 def _logo_files(profile: Profile) -> dict[str, bytes]:
     logo: str = profile.values["logo"]
     if not logo:
-        return {path.name: path.read_bytes() for path in sorted(RESOURCES.glob("logo-*"))}
+        return default_logos()
     name = _LOGOS.get(Path(logo).suffix.lower())
     mark = profile.origin("logo").mark
     if name is None:
@@ -232,52 +230,25 @@ def write_kernel_spec(
         title: The name in the launcher, by default the profile's `display_name`.
         kernel_factory: A function that makes the kernel; its source, and nothing around it, is stored with the
             kernelspec.
-        replace: Also replace a kernelspec of that name which this program did not write.
+        replace: Also replace what this program did not write: a kernelspec of that name, or files in our own.
 
     Returns:
         The kernelspec's folder.
 
     Raises:
-        SetupError: The name is none, a foreign kernelspec has it, or the folder can't be written.
+        SetupError: The name is none, something foreign is in the way, or the folder can't be written.
         ProfileError: The profile can't be used.
     """
     profile = load_profile(profile) if isinstance(profile, str) else profile
-    folder = Path(kernel_dir) if kernel_dir else get_kernel_dir()
-    target = folder / _checked_name(name or profile.spec_name)
+    target = spec_target(profile, kernel_dir, name)
     files = spec_files(profile, target, title=title, kernel_factory=kernel_factory)
-    if target.is_symlink():
-        raise SetupError(f"{target} is a symbolic link: it is not touched; remove it or choose another name")
-    if target.exists() and not replace and _own_spec(target) is None:
-        raise SetupError(f"{target} was not written by async-kernel: choose another --name, or --replace it")
-    if not is_current(target, files):
-        try:
-            _publish(target, files)
-        except OSError as exc:
-            reason = f"{exc.strerror or exc} ({exc.filename})" if exc.filename else exc.strerror or str(exc)
-            raise SetupError(f"{target} can't be written: {reason}; try --user or --prefix DIR") from exc
+    write_files(target, files, replace=replace)
     return target
 
 
-def is_current(target: Path, files: Mapping[str, bytes]) -> bool:
-    """Whether the folder `target` holds exactly `files`."""
-    try:
-        if {path.name for path in target.iterdir()} != set(files):
-            return False
-        return all((target / name).read_bytes() == content for name, content in files.items())
-    except OSError:
-        return False
-
-
-def _publish(target: Path, files: Mapping[str, bytes]) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # Inside the folder of kernelspecs, so that a rename suffices; without a kernel.json of its own, so that Jupyter
-    # does not take it for one.
-    with tempfile.TemporaryDirectory(prefix=".async-kernel-", dir=target.parent, ignore_cleanup_errors=True) as staging:
-        new = Path(staging, "new")
-        new.mkdir()
-        for name, content in files.items():
-            (new / name).write_bytes(content)
-        folder_swap.put(new, target, old=Path(staging, "old"))
+def spec_target(profile: Profile, kernel_dir: str | Path | None = None, name: str = "") -> Path:
+    """The folder of a profile's kernelspec: `name`, or its own name, in `kernel_dir`, or this environment's."""
+    return (Path(kernel_dir) if kernel_dir else get_kernel_dir()) / _checked_name(name or profile.spec_name)
 
 
 def _checked_name(name: str) -> str:
@@ -288,6 +259,9 @@ def _checked_name(name: str) -> str:
 
 def find_kernel_spec(name: str, *, kernel_dir: str | Path | None = None) -> Path:
     """The folder of a kernelspec that this program wrote.
+
+    The folders of kernelspecs themselves may be reached through symbolic links, as the user has laid them out; the
+    kernelspec may be none.
 
     Args:
         name: Its name.
@@ -300,27 +274,30 @@ def find_kernel_spec(name: str, *, kernel_dir: str | Path | None = None) -> Path
     folders = [Path(kernel_dir)] if kernel_dir else kernel_dirs()
     target = next((folder / name for folder in folders if os.path.lexists(folder / name)), None)
     if target is None:
-        raise SetupError(f"there is no kernelspec {name!r} (looked in {', '.join(map(str, folders))})")
-    if target.is_symlink() or _own_spec(target) is None:
+        hint = suggest(name.lower(), [path.name for folder in folders for path, _ in kernel_specs(folder)])
+        looked = ", ".join(map(str, folders))
+        raise SetupError(f"there is no kernelspec {name!r} (looked in {looked}{hint and f'; {hint}'})")
+    if own_spec(target) is None:
         raise SetupError(f"{target} was not written by async-kernel: it is not touched")
     return target
 
 
-def remove_kernel_spec(name: str, *, kernel_dir: str | Path | None = None) -> Path:
+def remove_kernel_spec(name: str, *, kernel_dir: str | Path | None = None, force: bool = False) -> Path:
     """Remove a kernelspec that this program wrote (see `find_kernel_spec`).
+
+    Args:
+        name: Its name.
+        kernel_dir: Where to look; by default wherever Jupyter does, first hit.
+        force: Also remove what others have added to its folder, or changed there.
 
     Returns:
         The folder that was removed.
 
     Raises:
-        SetupError: It can't be found, or not be removed.
+        SetupError: It can't be found or removed, or there is something of others in it.
     """
     target = find_kernel_spec(name, kernel_dir=kernel_dir)
-    try:
-        with tempfile.TemporaryDirectory(prefix=".async-kernel-", dir=target.parent) as staging:
-            target.rename(Path(staging, "old"))  # out of Jupyter's sight in one step
-    except OSError as exc:
-        raise SetupError(f"{target} can't be removed: {exc.strerror or exc}") from exc
+    remove_folder(target, force=force)
     return target
 
 

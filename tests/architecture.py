@@ -85,9 +85,11 @@ ROOMS: Mapping[str, Room] = {
     "kernel": Room((4, 1), "traitlets anyio"),
     # floor 5: application
     "folder_swap": Room((5, 0)),
-    "kernelspec": Room((5, 1), "jupyter_core"),
-    "launch": Room((5, 2)),
-    "cli": Room((5, 3), "click rich", "start render options run install uninstall list main", 800),
+    "spec_folder": Room((5, 1)),
+    "kernelspec": Room((5, 2), "jupyter_core"),
+    "chooser": Room((5, 3)),
+    "launch": Room((5, 3)),
+    "cli": Room((5, 4), "click rich", "start render options run install uninstall list main", 800),
     # floor 6: face
     "__init__": Room((6, 0)),
     "__main__": Room((6, 0)),

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from async_kernel import chooser
 from async_kernel.cli import render
 from async_kernel.config import discovery
 from async_kernel.config.problems import ProfileError
 from async_kernel.config.profile import Profile, load_profile
+from async_kernel.errors import SetupError
 from async_kernel.kernelspec import display_name, kernel_dirs, kernel_specs, profile_digest
 
 if TYPE_CHECKING:
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = ["list_kernels", "rows"]
+
+MISSING, CHANGED = "profile missing", "profile changed since install"
 
 _COLUMNS = {
     "name": "name",
@@ -35,7 +39,15 @@ _COLUMNS = {
 @click.command("list")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def list_kernels(as_json: bool) -> int:
-    """Kernelspec variants and profiles: what they are, where they come from and what state they are in."""
+    """Kernelspecs and profiles: what they are, where from, and in what state.
+
+    \b
+    ok                              the kernelspec fits its profile
+    profile changed since install   install it again
+    profile missing, faulty         it would not start
+    interpreter missing             its Python is gone: install it with another
+    not installed                   a profile without a kernelspec of its own
+    """
     found = [*rows(os.environ)]
     if as_json:
         render.as_json(found)
@@ -62,13 +74,33 @@ def rows(environ: Mapping[str, str]) -> Iterator[dict[str, Any]]:
 
 
 def _spec_row(path: Path, spec: dict[str, Any], reference: str, environ: Mapping[str, str]) -> dict[str, Any]:
-    profile, state = _load(reference, environ)
     argv = spec.get("argv")
-    if not (isinstance(argv, list) and argv and shutil.which(str(argv[0]))):
+    interpreter = isinstance(argv, list) and argv and shutil.which(str(argv[0]))
+    if (names := chooser.offered(spec)) is not None:
+        state = _chooser_state(spec, names, environ) if interpreter else "interpreter missing"
+        row = _row(path.name, str(spec.get("display_name", "")), "(chooser)", None, str(path), state)
+        return {**row, "backend": "-", "transport": "-", "profiles": names}
+    profile, state = _load(reference, environ)
+    if not interpreter:
         state = "interpreter missing"
     elif profile and spec["metadata"]["async_kernel"].get("digest") != profile_digest(profile):
-        state = "profile changed since install"
+        state = CHANGED
     return _row(path.name, str(spec.get("display_name", "")), reference, profile, str(path), state or "ok")
+
+
+def _chooser_state(spec: dict[str, Any], names: list[str], environ: Mapping[str, str]) -> str:
+    everywhere = [name for name, _, _ in discovery.profiles(environ)] if chooser.offers_all(spec) else []
+    profiles: list[Profile] = []
+    for name in dict.fromkeys([*names, *everywhere]):
+        profile, state = _load(name, environ)
+        if profile is None:
+            return f"{state}: {name}" if state == MISSING else state
+        profiles.append(profile)
+    try:
+        digest = chooser.chooser_digest(chooser.offerable(profiles))
+    except SetupError:
+        digest = ""  # the default can't be offered any more
+    return "ok" if digest == spec["metadata"]["async_kernel"].get("digest") else CHANGED
 
 
 def _load(reference: str, environ: Mapping[str, str]) -> tuple[Profile | None, str]:
@@ -78,7 +110,7 @@ def _load(reference: str, environ: Mapping[str, str]) -> tuple[Profile | None, s
     else:
         there = discovery.find(reference, list(discovery.folders(environ))) is not None
     if not there:
-        return None, "profile missing"
+        return None, MISSING
     try:
         return load_profile(reference, environ=environ), ""
     except ProfileError as exc:

@@ -45,7 +45,7 @@ def overrides(sets: Sequence[str], options: Mapping[str, Any]) -> list[Override]
 def where(command: Callable[..., Any]) -> Callable[..., Any]:
     """`--user`, `--sys-prefix` and `--prefix DIR`."""
     command = click.option("--prefix", metavar="DIR", help="The environment in the folder DIR.")(command)
-    command = click.option("--sys-prefix", is_flag=True, help="This interpreter's environment (the default).")(command)
+    command = click.option("--sys-prefix", is_flag=True, help="This interpreter's environment.")(command)
     return click.option("--user", is_flag=True, help="The user's own kernelspecs.")(command)
 
 

@@ -8,9 +8,12 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["as_json", "in_colour", "table"]
+__all__ = ["as_json", "diff", "done", "in_colour", "table"]
+
+_STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
+_STATES = {"installed": "green", "updated": "green", "removed": "green", "unchanged": "dim"}
 
 
 def in_colour() -> bool:
@@ -21,6 +24,23 @@ def in_colour() -> bool:
 def as_json(value: Any) -> None:
     """Print `value` as JSON."""
     print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def done(state: str, name: str, place: object) -> None:
+    """Print that a step is done, in one line: what was done, to what, where."""
+    print(f"{styled(f'{state:<9}', _STATES.get(state, 'yellow'))}  {styled(name, 'bold')}  {place}", flush=True)
+
+
+def diff(lines: Iterable[str]) -> None:
+    """Print the lines of a unified diff, as difflib makes them."""
+    for line in lines:
+        style = "bold" if line.startswith(("---", "+++")) else {"-": "red", "+": "green", "@": "cyan"}.get(line[:1], "")
+        print(styled(line, style))
+
+
+def styled(text: str, style: str) -> str:
+    """`text` in a style, where stdout may be given colour."""
+    return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if style and in_colour() else text
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from async_kernel.config.layers import Override
 from async_kernel.config.problems import Problem, ProfileError
-from async_kernel.config.profile import Profile, load_profile
+from async_kernel.config.profile import DEFAULT, PLACEHOLDER, Profile, load_profile
 from async_kernel.errors import SetupError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def run_kernel(name: str, connection_file: str | None, overrides: Sequence[Overr
     """Run a kernel in this process until it is stopped.
 
     Args:
-        name: The profile's name or path.
+        name: The profile's name or path, or what stands in a kernelspec where nobody has chosen one.
         connection_file: As `run -f` takes it; None for a new one in Jupyter's runtime folder.
         overrides: What the command line says.
 
@@ -62,7 +62,8 @@ def run_kernel(name: str, connection_file: str | None, overrides: Sequence[Overr
     # What is imported and built until the kernel has started stays: looking through it again and again for garbage
     # costs a tenth of the start. `launch` lets the collector go on from there.
     gc.disable()
-    profile = load_profile(name, overrides=overrides)
+    profile = load_profile(DEFAULT if name == PLACEHOLDER else name, overrides=overrides)
+    set_environment(profile)
     if fault := lacks(profile):
         raise SetupError(fault)
     tell_warnings(profile)
@@ -74,6 +75,15 @@ def run_kernel(name: str, connection_file: str | None, overrides: Sequence[Overr
         if not exc.key:
             raise
         raise ProfileError([Problem(profile.origin_of(exc.key).mark, str(exc))]) from exc
+
+
+def set_environment(profile: Profile) -> None:
+    """Do to this process's environment what `env` says: a kernelspec can't unset, and not every start is Jupyter's."""
+    for name, text in profile.environment(os.environ).items():
+        if text is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = text
 
 
 def lacks(profile: Profile) -> str:

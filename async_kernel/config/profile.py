@@ -15,9 +15,11 @@ from async_kernel.config.tree import Node, Table, data
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Origin", "Profile", "load_profile", "parse_set"]
+__all__ = ["DEFAULT", "PLACEHOLDER", "Origin", "Profile", "load_profile", "parse_set"]
 
 DEFAULT = "default"
+PLACEHOLDER = "{profile}"
+"""Stands in the argv of a kernelspec that lets its user choose; a client that knows nothing of that leaves it."""
 
 
 class Origin(NamedTuple):
@@ -132,7 +134,8 @@ class Profile:
                 result[name] = action["set"]
             else:
                 (how, new), old = next(iter(action.items())), base.get(name, "").split(os.pathsep)
-                kept = [part for part in old if part and part not in new]
+                # Jupyter leaves `${NAME}` in the kernelspec's env as it is where the variable is not set.
+                kept = [part for part in old if part and part not in (*new, f"${{{name}}}")]
                 result[name] = os.pathsep.join([*new, *kept] if how == "prepend" else [*kept, *new])
         return result
 

@@ -42,7 +42,7 @@ def test_install_list_uninstall(run: Run, home: Path, kernels: Path) -> None:
     assert found["trio"] == ("async-trio", "ok")
     assert found["fast"] == ("-", "not installed")
     assert run("uninstall", "async-trio", "async", "--yes")[1] == (
-        f"removed  async-trio  {kernels}/async-trio\nremoved  async  {kernels}/async\n"
+        f"removed    async-trio  {kernels}/async-trio\nremoved    async  {kernels}/async\n"
     )
     assert os.listdir(kernels) == []
 
@@ -192,3 +192,168 @@ def test_ctrl_c_at_the_question(run: Run, home: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(click, "confirm", interrupted)
     assert run("uninstall", "async")[0] == 130
+
+
+def spec_of(path: Path) -> dict[str, Any]:
+    return json.loads((path / "kernel.json").read_bytes())
+
+
+def test_a_chooser(run: Run, home: Path, kernels: Path) -> None:
+    """One entry in the launcher for all profiles, with the form that the proposal describes."""
+    (home / "profiles/mine.yaml").write_text("description: My own")
+    assert (
+        run("install", "--prefix", str(home), "--chooser")[1] == f"installed  async-chooser  {kernels}/async-chooser\n"
+    )
+    spec = spec_of(kernels / "async-chooser")
+    assert spec["argv"][-2:] == ["--profile", "{profile}"]
+    assert spec["display_name"] == "Python (async, choose a profile)"
+    schema = spec["metadata"]["parameters"]
+    profile = schema["properties"]["profile"]
+    assert (schema["type"], profile["type"], profile["default"]) == ("object", "string", "default")
+    assert profile["enum"][0] == "default"
+    assert {"fast", "mine", "trio"} < {*profile["enum"]}
+    assert "mine: My own" in profile["description"]
+    assert run("install", "--prefix", str(home), "--chooser")[1].startswith("unchanged  async-chooser")
+    row = next(row for row in json.loads(run("list", "--json")[1]) if row["name"] == "async-chooser")
+    assert (row["profile"], row["state"], row["profiles"]) == ("(chooser)", "ok", profile["enum"])
+    assert "async-chooser  Python (async, choose a profile)  (chooser)" in run("list")[1]
+    assert run("uninstall", "async-chooser", "--yes")[0] == 0
+    assert os.listdir(kernels) == []
+
+
+def chooser_state(run: Run) -> str:
+    return next(row["state"] for row in json.loads(run("list", "--json")[1]) if row["profile"] == "(chooser)")
+
+
+@pytest.mark.parametrize(("options", "added"), [((), "profile changed since install"), (("--profile", "mine"), "ok")])
+def test_a_chooser_that_no_longer_fits(run: Run, home: Path, options: tuple[str, ...], added: str) -> None:
+    """A profile that has changed, is new or gone: what is offered is not what is there."""
+    mine, new = home / "profiles/mine.yaml", home / "profiles/new.yaml"
+    mine.write_text("quiet: true")
+    install = ("install", "--prefix", str(home), "--chooser", *options)
+    run(*install)
+    assert chooser_state(run) == "ok"
+    new.write_text("{}")
+    assert chooser_state(run) == added
+    new.unlink()
+    mine.write_text("quiet: false")
+    assert chooser_state(run) == "profile changed since install"
+    assert run(*install)[1].startswith("updated")
+    mine.write_text("quiet: maybe")
+    assert chooser_state(run).startswith(f"profile faulty: {mine}:1:8: error: quiet")
+    mine.unlink()
+    assert chooser_state(run) == "profile missing: mine"
+
+
+def test_a_chooser_under_another_name(run: Run, home: Path, kernels: Path) -> None:
+    argv = (
+        "install",
+        "--prefix",
+        str(home),
+        "--chooser",
+        "--profile",
+        "trio",
+        "--name",
+        "mine",
+        "--display-name",
+        "Me",
+    )
+    assert run(*argv)[0] == 0
+    spec = spec_of(kernels / "mine")
+    assert spec["display_name"] == "Me"
+    assert spec["metadata"]["parameters"]["properties"]["profile"]["enum"] == ["default", "trio"]
+
+
+def test_a_provisioner_can_not_be_chosen(run: Run, home: Path, kernels: Path) -> None:
+    """It starts the kernel, so it must be known before."""
+    (home / "profiles/far.yaml").write_text("provisioner: {name: far}")
+    code, _, err = run("install", "--prefix", str(home), "--chooser")
+    assert (code, "does not offer 'far': its provisioner" in err) == (0, True)
+    assert chooser_state(run) == "ok"
+    (home / "profiles/default.yaml").write_text("provisioner: {name: far}")
+    assert chooser_state(run) == "profile changed since install"
+    code, _, err = run("install", "--prefix", str(home), "--chooser")
+    assert (code, "the profile 'default' has a provisioner" in err) == (2, True)
+
+
+def test_a_client_that_knows_no_parameters_gets_the_default(run: Run, launched: Any) -> None:
+    for argv in (("-f", "c.json", "--profile", "{profile}"), ("--profile", "{profile}", "--backend", "asyncio")):
+        assert run("run", *argv)[0] == 0
+        assert launched.profile.name == "default"
+
+
+def test_all_with_a_faulty_profile_installs_none(run: Run, home: Path, kernels: Path) -> None:
+    """Half of them would look as if it had worked."""
+    (home / "profiles/a.yaml").write_text("quiet: maybe")
+    (home / "profiles/b.yaml").write_text("logo: no.svg")
+    for options in (("--all",), ("--chooser",)):
+        code, out, err = run("install", "--prefix", str(home), *options)
+        assert (code, out, kernels.exists()) == (2, "", False)
+        assert f"{home}/profiles/a.yaml:1:8: error: quiet" in err
+    code, _, err = run("install", "--prefix", str(home), "--all")
+    assert f"{home}/profiles/b.yaml:1:7: error: logo" in err
+
+
+def test_all_that_is_in_the_way_is_told_before_anything_is_written(run: Run, home: Path, kernels: Path) -> None:
+    for name in ("async", "async-trio"):
+        (kernels / name).mkdir(parents=True)
+    argv = ("install", "--prefix", str(home), "--profile", "fast", "--profile", "default", "--profile", "trio")
+    for options in ((), ("--dry-run",)):
+        code, out, err = run(*argv, *options)
+        assert (code, out, err.count("was not written by async-kernel")) == (2, "", 2)
+    assert not (kernels / "async-fast").exists()
+    assert run(*argv, "--replace")[0] == 0
+
+
+def test_what_others_put_into_a_kernelspec(run: Run, home: Path, kernels: Path) -> None:
+    """It is told, and nothing is removed, unless that is asked for."""
+    run("install", "--prefix", str(home), "--profile", "default", "--profile", "trio")
+    (kernels / "async/notes.txt").write_text("mine")
+    code, out, err = run("uninstall", "async-trio", "async", "--yes")
+    assert (code, out) == (2, "")
+    assert f"{kernels}/async is not as async-kernel wrote it: notes.txt was added" in err
+    assert sorted(os.listdir(kernels)) == ["async", "async-trio"]
+    dry = run("install", "--prefix", str(home), "--replace", "--dry-run", "--display-name", "x")[1]
+    assert f"removes {kernels}/async/notes.txt" in dry
+    assert run("uninstall", "async", "--yes", "--force", "--json")[0] == 0
+    assert run("uninstall", "async-trio", "--json")[0] == 2
+
+
+def test_what_was_done_as_json(run: Run, home: Path, kernels: Path) -> None:
+    argv = ("install", "--prefix", str(home), "--profile", "default", "--profile", "trio", "--json")
+    for options, state in ((("--dry-run",), "would install"), ((), "installed"), ((), "unchanged")):
+        assert json.loads(run(*argv, *options)[1]) == [
+            {"name": name, "profile": profile, "path": str(kernels / name), "state": state}
+            for name, profile in (("async", "default"), ("async-trio", "trio"))
+        ]
+    assert json.loads(run("uninstall", "async", "--yes", "--json")[1]) == [
+        {"name": "async", "path": str(kernels / "async"), "state": "removed"}
+    ]
+
+
+def test_a_diff_on_a_terminal(run: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(render, "in_colour", lambda: True)
+    run("install", "--prefix", str(home))
+    out = run("install", "--prefix", str(home), "--dry-run", "--display-name", "Other")[1]
+    assert '\x1b[31m-  "display_name": "Python (async)",\x1b[0m\n' in out
+    assert '\x1b[32m+  "display_name": "Other",\x1b[0m\n' in out
+
+
+def test_two_kernelspecs_of_one_name(run: Run, home: Path, kernels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jupyter starts the one that it finds first, and the other seems to do nothing."""
+    assert run("install", "--prefix", str(home))[2] == ""
+    code, _, err = run("install", "--user")
+    assert (code, err) == (
+        0,
+        f"async-kernel: warning: async is hidden: Jupyter finds {kernels}/async first; "
+        "choose another --name, or uninstall that\n",
+    )
+    code, out, err = run("uninstall", "async", "--yes")
+    assert (code, out) == (0, f"removed    async  {kernels}/async\n")
+    assert err == f"async-kernel: warning: there is another async, which Jupyter finds now: {home}/data/kernels/async\n"
+    assert run("uninstall", "async", "--yes") == (0, f"removed    async  {home}/data/kernels/async\n", "")
+
+
+def test_a_kernelspec_that_is_nearly_there(run: Run, home: Path) -> None:
+    run("install", "--user")
+    assert "did you mean 'async'?" in run("uninstall", "asinc", "--user")[2]
