@@ -31,6 +31,7 @@ __all__ = [
     "open_section",
     "open_sections",
     "task_error",
+    "waits",
 ]
 
 T = TypeVar("T")
@@ -38,13 +39,21 @@ T = TypeVar("T")
 MACHINERY: Final = "async_kernel."
 INFRASTRUCTURE: Final = frozenset({"contextlib", "logging", "queue", "threading"})
 "Modules that work for whoever called them: the caller decides."
-WAITS: Final = frozenset({Pending.wait_sync.__code__, Event.wait.__code__})
-"Functions of ours that only wait for whoever called them."
+WAITS: Final = {Pending.wait_sync.__code__, Event.wait.__code__}
+"Functions of ours that only wait for whoever called them; see `waits`."
 LOOPS: Final = ("asyncio.", "trio.", "uvloop", "winloop")
 
 _frames = sys._current_frames  # pyright: ignore[reportPrivateUsage]
 _open: dict[int, Section] = {}
 "The section of each thread that runs the code of a user: what `sys._current_frames` doesn't say."
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def waits(func: F) -> F:
+    """Mark a function that only waits for whoever called it: the code of a user may be interrupted in it."""
+    WAITS.add(func.__code__)
+    return func
 
 
 class Section:

@@ -22,6 +22,7 @@ from async_kernel.protocol.cell_policy import NO_POLICY, CellPolicy
 from async_kernel.scheduling.context import current_job
 from async_kernel.scheduling.event_loops import outside_loop
 from async_kernel.scheduling.sections import BORDERS, Stepped, guarded
+from async_kernel.shell.awaits import insert_awaits
 from async_kernel.shell.compiler import KernelCompiler, split_at_futures
 from async_kernel.shell.tracebacks import awaiting
 from async_kernel.shell.transform import transform
@@ -272,8 +273,9 @@ def _finish(shell: Any, running: Running, *, succeeded: bool) -> None:
 def _compile(shell: Any, running: Running) -> list[CodeType] | None:
     """The code objects of a cell, noted in the history; None after showing why there are none."""
     failure: BaseException | None = None
+    may_await = False
     try:
-        if running.cell is None:
+        if may_await := running.cell is None:
             running.cell, running.tree = call_user_code(transform, shell, running.raw)
             running.result.info.transformed_cell = running.cell
     except Exception as exc:  # noqa: BLE001 # a user's own transformation may raise anything; it is shown below
@@ -289,6 +291,8 @@ def _compile(shell: Any, running: Running) -> list[CodeType] | None:
     try:
         if running.tree is None:
             running.tree = cast("ast.Module", compiler.ast_parse(cell, filename))
+            if may_await and shell.autoawait:
+                insert_awaits(shell, cell, running.tree)
         running.tree = call_user_code(shell.transform_ast, running.tree)
     except shell.custom_exceptions as exc:
         shell.CustomTB(type(exc), exc, exc.__traceback__)
