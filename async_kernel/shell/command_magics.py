@@ -128,3 +128,7 @@ class KernelScripts(ScriptMagics):
         self.shell.user_ns["_exit_code"] = child.exit_code
         if child.returncode and args.raise_error:
             raise CalledProcessError(cast("int", child.returncode), cell)
+
+
+# IPython's own, which runs what is in the background, reads its arguments with the parser of `self.shebang`.
+vars(KernelScripts)["shebang"].parser = vars(ScriptMagics)["shebang"].parser

@@ -24,7 +24,6 @@ from IPython.core.magic import (
     magics_class,
     needs_local_scope,
     no_var_expand,
-    output_can_be_silenced,
 )
 from IPython.core.magics.execution import ExecutionMagics, TimeitResult, _format_time
 from IPython.utils.capture import CapturedIO
@@ -64,7 +63,6 @@ class TimingMagics(Magics):
     @no_var_expand
     @needs_local_scope
     @line_cell_magic
-    @output_can_be_silenced
     def time(self, line: str = "", cell: str | None = None, local_ns: Any = None) -> Any:
         """Time a statement, or a cell: its CPU and wall time are printed, its value is that of the magic.
 
@@ -79,11 +77,13 @@ class TimingMagics(Magics):
         if cell and statement:
             raise UsageError("Can't use statement directly after '%%time'!")
         codes = self._awaiting_codes(cell or statement)
+        quiet = DisplayHook.semicolon_at_end_of_expression(cell or line)
         if codes is None:
-            return self._stock.time(line, cell, local_ns)
-        return self._time(codes, raises=not args.no_raise_error)
+            value = self._stock.time(line, cell, local_ns)
+            return None if quiet else value
+        return self._time(codes, quiet=quiet, raises=not args.no_raise_error)
 
-    async def _time(self, codes: list[CodeType], *, raises: bool) -> Any:
+    async def _time(self, codes: list[CodeType], *, quiet: bool, raises: bool) -> Any:
         wall, (user, system) = time.perf_counter(), clock2()
         try:
             value = await self._run_codes(codes)
@@ -97,7 +97,7 @@ class TimingMagics(Magics):
             cpu = (_format_time(each) for each in (user, system, user + system))
             print("CPU times: user {}, sys: {}, total: {}".format(*cpu))
             print(f"Wall time: {_format_time(wall)}")
-        return value
+        return None if quiet else value
 
     def _awaiting_codes(self, text: str) -> list[CodeType] | None:
         """The code objects of code that awaits, the last one an expression's where it ends with one; else None."""
