@@ -69,9 +69,10 @@ ROOMS: Mapping[str, Room] = {
     "shell": Room(
         (3, 0),
         "IPython traitlets anyio pygments stack_data",
-        "compiler transform tracebacks outstream display history completion lookup process_state startup execution "
-        "magics subshell_magics setup interactive subshell subshells",
-        2300,
+        "compiler transform awaits tracebacks outstream display history completion lookup process_state startup "
+        "execution children commands packages command_magics timing_magics loop_magics magics subshell_magics setup "
+        "interactive subshell subshells",
+        2900,
     ),
     "comm": Room((3, 0), "comm", lines=120),
     # floor 4: the kernel over its runtime
@@ -117,6 +118,7 @@ LAZY: Mapping[tuple[str, str], str] = {
     ("config.problems", "difflib"): "3 ms, only on the way to an error message",
     ("runtime.connection", "tempfile"): "only where the path of a socket would be too long",
     ("runtime.connection", "jupyter_core.paths"): "only where no connection file is named",
+    ("shell.commands", "async_kernel.shell.children"): "terminals and pipes: 3 ms, with the first command",
     ("shell.lookup", "IPython.core.completer"): "what completes code is imported with the first completion",
     ("shell.subshells", "async_kernel.shell.subshell"): "8 ms, only where a subshell is made",
     ("shell.startup", "IPython.core.shellapp"): "only where there are startup files or extensions",

@@ -110,7 +110,8 @@ class Parts:
 
     def _cell_of(self, job: Job[Any]) -> Running | None:
         shell = self.__dict__.get("shell")  # It is made after the signal handlers are set.
-        return None if shell is None else shell.cells.get(id(job))
+        cell = None if shell is None else shell.cells.get(id(job))
+        return None if cell is None else cell.in_its_thread()
 
     def receive(self, job: Job[Any], handler: Callable[[Job[Any]], None]) -> None:
         """Take a job from the reception: an answer to `input()` goes to who waits for it, the rest to `handler`."""

@@ -54,6 +54,8 @@ class _Inserter(ast.NodeTransformer):
                 if name in COMMANDS or (name in RUNNERS and self._can_be_awaited(RUNNERS[name], arguments)):
                     function.attr = f"{name}_async"
                     node.value = ast.copy_location(ast.Await(call), call)
+            case _:
+                """Nothing of IPython's."""
         return node
 
     def _can_be_awaited(self, kind: str, arguments: list[ast.expr]) -> bool:

@@ -27,8 +27,26 @@ if sys.platform != "win32":
     import termios
     import tty
 
-__all__ = ["Child", "Sinks"]
+    def open_terminal() -> tuple[int, int]:
+        """Our end of a new terminal, and the end of the process that shall have it."""
+        ours, theirs = pty.openpty()
+        attributes = termios.tcgetattr(theirs)
+        attributes[tty.OFLAG] &= ~termios.ONLCR  # The ends of lines as they are written.
+        termios.tcsetattr(theirs, termios.TCSANOW, attributes)
+        termios.tcsetwinsize(theirs, (24, 80))
+        return ours, theirs
+else:
 
+    def open_terminal() -> tuple[int, int]:
+        """There are none here.
+
+        Raises:
+            OSError: Always.
+        """
+        raise OSError("there are no terminals on Windows")
+
+
+__all__ = ["Child", "Sinks"]
 
 
 class Sink(Protocol):
@@ -98,15 +116,13 @@ class Child:
                 options["executable"] = _user_shell()
         if os.name == "posix":
             options["start_new_session"] = True
-        if terminal and sys.platform != "win32":
+        if terminal and os.name == "posix":
             self._process, outputs = _in_terminal(command, options)
         else:
             options["stderr"] = subprocess.PIPE if "stderr" in sinks else subprocess.STDOUT
             self._process = subprocess.Popen(command, stdout=subprocess.PIPE, bufsize=0, **options)
             outputs = [_own(each) for each in (self._process.stdout, self._process.stderr) if each is not None]
-        self._readers = [
-            _Reader(descriptor, sink) for descriptor, sink in zip(outputs, sinks.values(), strict=False)
-        ]
+        self._readers = [_Reader(descriptor, sink) for descriptor, sink in zip(outputs, sinks.values(), strict=False)]
         _start(self._watch, f"Child {self._process.pid}")
         if feed is not None:
             _start(self._feed, f"Child {self._process.pid} stdin", feed)
@@ -137,7 +153,7 @@ class Child:
         return self.exit_code
 
     def stop(self) -> None:
-        """End its process group, from any thread: it is asked to, and killed where it does not obey. Returns at once."""
+        """End its process group, from any thread: it is asked to, and killed where it does not obey."""
         if not self._stopping:
             self._stopping = True
             _start(self._end_group, f"Stop child {self._process.pid}")
@@ -235,18 +251,15 @@ class _Reader:
 
 def _in_terminal(command: str | Sequence[str], options: dict[str, Any]) -> tuple[subprocess.Popen[bytes], list[int]]:
     """Start a process whose stdout and stderr are a terminal; what reads from that."""
-    ours, theirs = pty.openpty()
-    attributes = termios.tcgetattr(theirs)
-    attributes[tty.OFLAG] &= ~termios.ONLCR  # The ends of lines as they are written.
-    termios.tcsetattr(theirs, termios.TCSANOW, attributes)
-    termios.tcsetwinsize(theirs, (24, 80))
+    ours, theirs = open_terminal()
     try:
-        return subprocess.Popen(command, stdout=theirs, stderr=theirs, bufsize=0, **options), [ours]
+        process = subprocess.Popen[bytes](command, stdout=theirs, stderr=theirs, bufsize=0, **options)
     except BaseException:
         os.close(ours)
         raise
     finally:
         os.close(theirs)
+    return process, [ours]
 
 
 def _own(file: IO[bytes]) -> int:

@@ -11,7 +11,7 @@ from typing import Any, cast
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 from IPython.core.magics.script import ScriptMagics
-from IPython.utils.process import arg_split
+from IPython.utils._process_common import arg_split
 
 from async_kernel.scheduling.sections import waits
 from async_kernel.shell.packages import UV_ENVIRONMENT, Loaded, pip_command, uv_command
@@ -76,7 +76,7 @@ class KernelScripts(ScriptMagics):
 
     killbgscripts = line_magic("killbgscripts")(ScriptMagics.killbgscripts)
 
-    @cell_magic("script")
+    @cell_magic("script")  # pyright: ignore[reportUntypedFunctionDecorator]
     @waits
     def shebang(self, line: str, cell: str) -> Later:
         """Run the cell by a program, whose output is shown while it runs.

@@ -13,11 +13,12 @@ from subprocess import CalledProcessError
 from typing import Any, Final
 
 from IPython.core.error import UsageError
-from IPython.core.magics import configured_script_magics
+from IPython.core.magics._table import configured_script_magics
 from IPython.utils.text import LSString, SList
 
 from async_kernel.scheduling.sections import waits
 from async_kernel.shell.awaits import CELL_MAGICS
+from async_kernel.shell.lookup import Lookup
 
 __all__ = ["Commands"]
 
@@ -25,15 +26,8 @@ _awaited: ContextVar[bool] = ContextVar("awaited", default=False)
 "Whether what the magic returns that is being called will be awaited."
 
 
-class Commands:
+class Commands(Lookup):
     """The part of the shell that runs commands and magics, blocking or awaited."""
-
-    user_ns: Any
-    config: Any
-    var_expand: Callable[..., str]
-    run_line_magic: Callable[..., Any]
-    run_cell_magic: Callable[..., Any]
-    system_raise_on_error: Any
 
     @cached_property
     def children(self) -> set[Any]:

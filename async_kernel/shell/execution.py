@@ -105,6 +105,13 @@ class Running:
         job = current_job.get()
         return -get_ident() if job is None else id(job)
 
+    def in_its_thread(self) -> Running:
+        """Of it and the cells around it, the innermost in the thread of the outermost: what is elsewhere ends too."""
+        cells: list[Running] = [self]
+        while (outer := cells[-1].outer) is not None:
+            cells.append(outer)
+        return next(cell for cell in cells if cell.thread == cells[-1].thread)
+
     def set_timeout(self, seconds: float) -> None:
         """Cancel the cell when it still awaits after so many seconds; 0 is never."""
         self.timeout = seconds

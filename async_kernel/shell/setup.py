@@ -10,14 +10,13 @@ from typing import Any, Final
 
 from IPython.core import page
 from IPython.core.interactiveshell import InteractiveShell
-from IPython.core.magics import configured_script_magics
+from IPython.core.magics._table import configured_script_magics
 from IPython.core.prefilter import PrefilterManager
 from IPython.utils import PyColorize
 
 from async_kernel.shell.commands import Commands
 from async_kernel.shell.display import CellPayloads
 from async_kernel.shell.history import HistoryMode, KernelHistory
-from async_kernel.shell.lookup import Lookup
 from async_kernel.shell.outstream import Output
 from async_kernel.shell.process_state import ENVIRONMENT, ProcessState
 from async_kernel.shell.startup import load_config, open_profile, run_startup
@@ -38,7 +37,7 @@ MAGICS: Final[Mapping[str, Mapping[Any, tuple[str, ...]]]] = {
 """Where the kernel's own magics are, and those that are IPython's but can be awaited."""
 
 
-class KernelSetup(Commands, Lookup):
+class KernelSetup(Commands):
     """The part of the shell that sets IPython up. What no first cell needs is made later.
 
     Args:

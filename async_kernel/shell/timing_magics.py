@@ -25,7 +25,11 @@ from IPython.core.magic import (
     needs_local_scope,
     no_var_expand,
 )
-from IPython.core.magics.execution import ExecutionMagics, TimeitResult, _format_time
+from IPython.core.magics.execution import (
+    ExecutionMagics,
+    TimeitResult,
+    _format_time,  # pyright: ignore[reportPrivateUsage] # as IPython's own shows times
+)
 from IPython.utils.capture import CapturedIO
 from IPython.utils.timing import clock2
 
@@ -77,7 +81,7 @@ class TimingMagics(Magics):
         if cell and statement:
             raise UsageError("Can't use statement directly after '%%time'!")
         codes = self._awaiting_codes(cell or statement)
-        quiet = DisplayHook.semicolon_at_end_of_expression(cell or line)
+        quiet = bool(DisplayHook.semicolon_at_end_of_expression(cell or line))
         if codes is None:
             value = self._stock.time(line, cell, local_ns)
             return None if quiet else value
@@ -149,9 +153,7 @@ class TimingMagics(Magics):
           %%timeit [the same options] setup
           code
         """
-        options, statement = self.parse_options(
-            line, "n:r:tcp:qov:", posix=False, strict=False, preserve_non_opts=True
-        )
+        options, statement = self.parse_options(line, "n:r:tcp:qov:", posix=False, strict=False, preserve_non_opts=True)
         if self.shell.is_awaited() and (statement or cell):
             setup, timed = self._parse("pass" if cell is None else statement), self._parse(cell or statement)
             if self._awaits(setup) or self._awaits(timed):
@@ -267,5 +269,3 @@ def _without_gc() -> Generator[None]:
     finally:
         if enabled:
             gc.enable()
-
-
