@@ -80,8 +80,8 @@ ROOMS: Mapping[str, Room] = {
         (4, 0),
         "traitlets anyio msgspec comm jupyter_core",
         "settings identity kernel_log messenger patches interrupts handlers publishing input_requests reception "
-        "timing variables connection dispatch jobs failures threads background watchdog parts lifecycle",
-        1800,
+        "timing usage variables connection dispatch jobs failures threads background watchdog parts lifecycle",
+        1900,
     ),
     "kernel": Room((4, 1), "traitlets anyio"),
     # floor 5: application
@@ -116,6 +116,7 @@ LAZY: Mapping[tuple[str, str], str] = {
     ("config.layers", "async_kernel.config.yaml_tree"): "PyYAML costs 12 ms: only for what the plain reader leaves",
     ("scheduling.sections", "ctypes"): "5 ms, only where a thread is interrupted",
     ("config.problems", "difflib"): "3 ms, only on the way to an error message",
+    ("runtime.usage", "resource"): "there is none on Windows",
     ("runtime.connection", "tempfile"): "only where the path of a socket would be too long",
     ("runtime.connection", "jupyter_core.paths"): "only where no connection file is named",
     ("shell.commands", "async_kernel.shell.children"): "terminals and pipes: 3 ms, with the first command",

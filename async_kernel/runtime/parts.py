@@ -6,6 +6,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from typing import Any, Protocol
 
 import msgspec
@@ -25,6 +26,7 @@ from async_kernel.runtime.interrupts import Interrupts
 from async_kernel.runtime.jobs import Entry, Jobs
 from async_kernel.runtime.publishing import Publishing
 from async_kernel.runtime.timing import timing
+from async_kernel.runtime.usage import Usage
 from async_kernel.runtime.variables import Variables
 from async_kernel.scheduling.caller import Caller
 from async_kernel.scheduling.context import current_job
@@ -104,6 +106,11 @@ class Parts:
             user_code=USER_CODE,
             when_idle=when_idle,
         )
+
+    @cached_property
+    def usage(self) -> Usage:
+        """What the process uses."""
+        return Usage()
 
     def _subshell(self, subshell_id: str) -> Any:
         return self.subshells.get_shell(subshell_id)
