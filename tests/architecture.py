@@ -89,6 +89,7 @@ ROOMS: Mapping[str, Room] = {
     "spec_folder": Room((5, 1)),
     "kernelspec": Room((5, 2), "jupyter_core"),
     "chooser": Room((5, 3)),
+    "embedding": Room((5, 3)),
     "launch": Room((5, 3)),
     "cli": Room((5, 4), "click rich", "start render options run install uninstall list main", 800),
     # floor 6: face
