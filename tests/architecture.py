@@ -69,8 +69,8 @@ ROOMS: Mapping[str, Room] = {
     "shell": Room(
         (3, 0),
         "IPython traitlets anyio pygments stack_data",
-        "compiler transform tracebacks outstream display history completion lookup process_state startup execution "
-        "magics subshell_magics setup interactive subshell subshells",
+        "compiler transform tracebacks formatting outstream display history completion lookup process_state startup "
+        "execution magics subshell_magics setup interactive subshell subshells",
         2300,
     ),
     "comm": Room((3, 0), "comm", lines=120),
