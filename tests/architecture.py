@@ -48,7 +48,8 @@ ROOMS: Mapping[str, Room] = {
     "config": Room(
         (1, 0),
         "yaml msgspec",
-        "problems tree plain_yaml yaml_tree interpolation kinds special schema discovery layers profile",
+        "problems tree plain_yaml yaml_tree interpolation kinds special schema json_schema trust discovery secrets "
+        "layers profile needs values",
         1100,
     ),
     # floor 2: machinery
@@ -87,7 +88,7 @@ ROOMS: Mapping[str, Room] = {
     "folder_swap": Room((5, 0)),
     "kernelspec": Room((5, 1), "jupyter_core"),
     "launch": Room((5, 2)),
-    "cli": Room((5, 3), "click rich", "start render options run install uninstall list main", 800),
+    "cli": Room((5, 3), "click rich", "checks start render options run install uninstall list show profile schema trust main", 1100),
     # floor 6: face
     "__init__": Room((6, 0)),
     "__main__": Room((6, 0)),
@@ -102,6 +103,9 @@ ONLY_IN: Mapping[str, str] = {"jedi": "shell", "rich": "cli.render", "trio": "sc
 
 LAZY: Mapping[tuple[str, str], str] = {
     ("launch", "async_kernel.kernel"): "ready first: kernel_info is answered before the kernel is imported",
+    ("cli.checks", "async_kernel.kernel"): "what a setting is judged by: only where there are settings to judge",
+    ("cli.checks", "async_kernel.runtime.settings"): "what a setting is judged by: only where there are settings to judge",
+    ("cli.checks", "async_kernel.shell.interactive"): "what a setting is judged by: only where there are settings to judge",
     ("__main__", "async_kernel.cli.main"): "click costs 40 ms, and the argv of a kernelspec does without",
     ("cli.start", "async_kernel.launch"): "it imports zmq, and the verbs that only list do without",
     ("cli.render", "rich.console"): "60 ms, only where colour is wanted",

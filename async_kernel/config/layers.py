@@ -83,6 +83,8 @@ def check(table: Table, problems: Problems) -> Table:
             problems.append(Problem(node.key_mark, f"unknown key {name!r}{hint and f' ({hint})'}"))
         elif key != name and not setting.kind.is_list:
             problems.append(Problem(node.key_mark, f"{name}: only a list can be appended to"))
+        elif key != name and setting.in_files_only:
+            problems.append(Problem(node.key_mark, f"{name}: it is not inherited: write {key!r}"))
         elif node.value is None:
             result[name] = node
         elif setting.in_files_only and not node.mark.line:
@@ -206,7 +208,7 @@ class Loader:
         result: Table = {}
         unset = list(missing(parents)) if parents else []
         self.problems.extend(unset)
-        for node in parents.value if parents and not unset else []:
+        for node in (parents.value or []) if parents and not unset else []:
             parent = self.find(node.value, node.mark, path)
             if parent is None:
                 continue

@@ -79,7 +79,7 @@ class Profile:
         return "async" if self.name == DEFAULT else f"async-{self.name.lower()}"
 
     def origin(self, key: str) -> Origin:
-        """Where the value of `key` came from; `key` may lead into it with dots (`run_modes.shell.execute_request`).
+        """Where the value of `key` came from; `key` may lead into it with dots (`run_modes.shell.comm_msg`, `startup.0`).
 
         Raises:
             KeyError: The first part of `key` is no key of a profile.
@@ -88,16 +88,17 @@ class Profile:
         if found not in SCHEMA:
             found, _, rest = key.partition(".")
         setting = SCHEMA[found]
-        node: Node | None = self._tree.get(setting.key)  # pyright: ignore[reportAttributeAccessIssue]
-        while node is not None and rest and isinstance(node.value, dict):
-            if rest in node.value:
-                node, rest = node.value[rest], ""
+        node: Node | None = self.said.get(setting.key)
+        while node is not None and rest and isinstance(node.value, dict | list):
+            inner = node.value if isinstance(node.value, dict) else {str(i): child for i, child in enumerate(node.value)}
+            if rest in inner:
+                node, rest = inner[rest], ""
             else:
                 first, _, rest = rest.partition(".")
-                node = node.value.get(first)
+                node = inner.get(first)
         if node is None:
             return _BUILT_IN
-        return Origin(self._layers.get(node.mark.file, "profile"), node.mark)  # pyright: ignore[reportAttributeAccessIssue]
+        return self.origin_at(node.mark)
 
     def origin_of(self, trait: str) -> Origin:
         """Where the value came from that `settings` has for the dotted attribute `trait`."""
@@ -108,8 +109,7 @@ class Profile:
 
         Only what some layer says is in it (a kernel's own defaults stay), and always the backend and the kernel's name.
         """
-        said: Table = self._tree  # pyright: ignore[reportAttributeAccessIssue]
-        values = self.values
+        said, values = self.said, self.values
         result: dict[str, Any] = {"kernel_name": self.spec_name, **values["settings"]}
         for setting in SCHEMA.values():
             if setting.trait and setting.key in said:
@@ -136,10 +136,18 @@ class Profile:
                 result[name] = os.pathsep.join([*new, *kept] if how == "prepend" else [*kept, *new])
         return result
 
+    @property
+    def said(self) -> Table:
+        """What the layers say, with positions; keys that none of them says are not in it."""
+        return self._tree  # pyright: ignore[reportAttributeAccessIssue]
+
+    def origin_at(self, mark: Mark) -> Origin:
+        """The origin of what was written at `mark`."""
+        return Origin(self._layers.get(mark.file, "profile"), mark)  # pyright: ignore[reportAttributeAccessIssue]
+
     def without_effect(self) -> list[str]:
         """The keys that some layer says and that nothing acts on yet."""
-        said: Table = self._tree  # pyright: ignore[reportAttributeAccessIssue]
-        return [key for key, setting in SCHEMA.items() if key in said and not setting.effective]
+        return [key for key, setting in SCHEMA.items() if key in self.said and not setting.effective]
 
 
 def _copy(default: Any) -> Any:
