@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from jupyter_core.paths import jupyter_data_dir, jupyter_path
 
 from async_kernel import __version__, folder_swap
-from async_kernel.config.discovery import wrong_name
+from async_kernel.config.discovery import SAFE_PATH, wrong_name
 from async_kernel.config.problems import Problem, ProfileError
 from async_kernel.config.profile import Profile, load_profile
 from async_kernel.errors import SetupError
@@ -129,7 +129,7 @@ def display_name(profile: Profile) -> str:
 
 def _spec_env(profile: Profile) -> dict[str, str]:
     """`env` as `kernel.json` can say it: Jupyter replaces `${NAME}` there. Unsetting is left to `run`."""
-    result: dict[str, str] = {}
+    result = {"PYTHONSAFEPATH": f"{SAFE_PATH}${{PYTHONSAFEPATH}}"}  # the kernel gives it back what it was
     actions: dict[str, dict[str, Any] | None] = profile.values["env"]
     for name, action in actions.items():
         for how, value in (action or {}).items():

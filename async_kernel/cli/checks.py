@@ -1,4 +1,4 @@
-"""What would keep a profile from being run: all of it, without running anything, code that the profile names included."""
+"""What would keep a profile from being run: all of it, and nothing that the profile names is run for this."""
 
 from __future__ import annotations
 

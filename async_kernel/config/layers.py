@@ -150,6 +150,9 @@ class Loader:
         self.layers: dict[str, str] = {}
         "The layer that a file, a variable or an option belongs to."
         self.folders: list[str] = list(discovery.folders(environ))
+        for folder, fault in discovery.trusted(environ):
+            if fault:
+                self.problems.append(Problem(Mark(folder), f"not searched, though trusted: {fault}", "warning"))
 
     def load(self, name: str, overrides: Sequence[Override]) -> tuple[str, Table]:
         """The file of the profile `name` (a name or a path) and all its layers merged."""

@@ -45,7 +45,7 @@ class Profile:
         put = object.__setattr__
         put(self, "path", os.path.abspath(path))
         put(self, "name", discovery.profile_name(path))
-        put(self, "reference", self.path if discovery.is_path(name) else name)
+        put(self, "reference", self.path if discovery.is_path(name) or discovery.is_projects(path) else name)
         put(self, "_tree", tree)
         put(self, "_layers", layers)
         put(self, "warnings", tuple(warnings))
@@ -59,7 +59,7 @@ class Profile:
     path: str
     "Its file, absolute."
     reference: str
-    "How to ask for it again, wherever one stands: its name, or the absolute path where it was given as a path."
+    "How to ask for it again, wherever one stands: its name, or its absolute path (given as one, or a project's own)."
     values: Mapping[str, Any]
     "The value of every key of the schema, defaults included."
     sources: tuple[str, ...]
@@ -79,7 +79,7 @@ class Profile:
         return "async" if self.name == DEFAULT else f"async-{self.name.lower()}"
 
     def origin(self, key: str) -> Origin:
-        """Where the value of `key` came from; `key` may lead into it with dots (`run_modes.shell.comm_msg`, `startup.0`).
+        """Where the value of `key` came from; with dots, `key` leads into it (`run_modes.shell.comm_msg`, `startup.0`).
 
         Raises:
             KeyError: The first part of `key` is no key of a profile.
@@ -90,7 +90,8 @@ class Profile:
         setting = SCHEMA[found]
         node: Node | None = self.said.get(setting.key)
         while node is not None and rest and isinstance(node.value, dict | list):
-            inner = node.value if isinstance(node.value, dict) else {str(i): child for i, child in enumerate(node.value)}
+            items = node.value
+            inner: Table = items if isinstance(items, dict) else {str(i): items[i] for i in range(len(items))}
             if rest in inner:
                 node, rest = inner[rest], ""
             else:

@@ -74,7 +74,7 @@ def holds_reference(value: Any) -> bool:
 
 
 def is_for_other_layers(profile: dict[str, Any]) -> bool:
-    """Whether a verdict depends on more than this file: parents that must exist, the backend that another layer says."""
+    """Whether the verdict depends on more than this file: parents that must exist, a backend said elsewhere."""
     parents = profile.get("extends")
     names = parents if isinstance(parents, list) else [parents]
     unknown = any(isinstance(name, str) and name not in ("default", "") for name in names)
@@ -119,7 +119,9 @@ def test_every_key_can_be_reset(key: str, folder: Path, environ: dict[str, str])
     assert loads(folder, environ, {key: None})
 
 
-@pytest.mark.parametrize("profile", [None, {}, [], "quiet", 3, {"bakend": "trio"}, {"backend+": "trio"}, {"extends+": []}])
+@pytest.mark.parametrize(
+    "profile", [None, {}, [], "quiet", 3, {"bakend": "trio"}, {"backend+": "trio"}, {"extends+": []}]
+)
 def test_a_file_as_a_whole(profile: Any, folder: Path, environ: dict[str, str]) -> None:
     assert VALIDATOR.is_valid(profile) == loads(folder, environ, profile)
 
