@@ -54,9 +54,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def _property(setting: Setting) -> dict[str, Any]:
-    """The schema of one key; a default that nobody could write (an empty text where there must be one) is left out."""
-    default = {} if setting.default == "" else {"default": setting.default}
-    return {"description": setting.doc, **default, **_or_null(setting)}
+    return {"description": setting.doc, "default": setting.written_default, **_or_null(setting)}
 
 
 def _or_null(setting: Setting) -> dict[str, Any]:

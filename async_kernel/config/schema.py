@@ -6,7 +6,9 @@ import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from async_kernel.config.kinds import VALUE, Bool, Choice, Free, Kind, ListOf, Number, PathText, Size, Text, whole
+from async_kernel.config.problems import Mark, Problems
 from async_kernel.config.special import Environment, Factory, RunModeTable, StartupEntry
+from async_kernel.config.tree import Node
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,6 +40,13 @@ class Setting(NamedTuple):
     "False: accepted and checked, but nothing acts on it yet, and `run` says so."
     in_files_only: bool = False
     "True: neither a variable nor an option can set it."
+
+    @property
+    def written_default(self) -> Any:
+        """The default as a profile can say it: None (null) where its kind does not take the value itself."""
+        problems: Problems = []
+        self.kind.check(Node(self.default, Mark("default")), self.key, problems)
+        return None if problems else self.default
 
 
 def _placeholders(text: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from async_kernel.config.profile import Origin, Profile
-from async_kernel.config.schema import SCHEMA, Setting
+from async_kernel.config.schema import SCHEMA
 from async_kernel.config.tree import Node, data, resolve_plain
 
 __all__ = ["Line", "lines", "new_profile", "scalar", "written"]
@@ -81,13 +81,8 @@ def lines(
         if node is not None:
             yield from _walk((key,), f"{scalar(key)}:", _as_said(node), profile, hide)
         elif effective and not setting.in_files_only:
-            default = _default(setting)
+            default = setting.written_default
             yield Line((key,), f"{key}: {scalar(default)}", default, profile.origin(key))
-
-
-def _default(setting: Setting) -> Any:
-    """The default as a profile can say it: an empty text stands for none, which is written as null."""
-    return None if setting.default == "" else setting.default
 
 
 def _walk(
@@ -120,5 +115,5 @@ def new_profile(extends: str, schema: str) -> str:
     ]
     for setting in SCHEMA.values():
         if not setting.in_files_only:
-            text += [f"# {setting.doc}", f"#{setting.key}: {scalar(_default(setting))}", ""]
+            text += [f"# {setting.doc}", f"#{setting.key}: {scalar(setting.written_default)}", ""]
     return "\n".join(text)

@@ -105,6 +105,7 @@ def test_every_key_is_described() -> None:
     assert {name for name in properties if name.endswith("+")} == {"extensions+", "startup+"}
     assert all(each["description"] for each in properties.values())
     assert properties["cell_timeout"]["default"] == 0.0
+    assert all(VALIDATOR.is_valid({key: properties[key]["default"]}) for key in SCHEMA)
 
 
 def test_a_profile_of_every_key_validates(folder: Path, environ: dict[str, str]) -> None:
