@@ -20,6 +20,7 @@ from async_kernel.config.json_schema import json_schema
 from async_kernel.config.profile import load_profile
 from async_kernel.config.schema import SCHEMA
 from tests.config.every_key import EVERY_KEY, write_beside
+from tests.config.test_faults import FAULTY
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -258,6 +259,27 @@ def test_validate_tells_all_faults_of_all_files(run: Run, profiles: Path) -> Non
         "(did you mean 'kernel_name'?)",
         f"{profiles}/c.yaml:2:60: error: setting 'shell.stop_on_error_time_offset': expected a float, got 'soon'",
         f"{profiles}/c.yaml:1:7: warning: logo: there is no file '{profiles}/none.svg': `install` will refuse it",
+    ]
+
+
+def test_validate_a_folder_of_faulty_files(run: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every line of every file at once, file after file, and nothing else."""
+    monkeypatch.delenv("NO", raising=False)
+    files: list[str] = []
+    expected: list[str] = []
+    for number, (text, lines) in enumerate(FAULTY):
+        folder = home / f"{number}"
+        folder.mkdir()
+        (folder / "p.yaml").write_text(text)
+        files.append(f"{folder}/p.yaml")
+        expected += sorted(f"{folder}/p.yaml:{line}".replace("{folder}", str(folder)) for line in lines)
+    assert len(files) >= 40
+    code, out, err = run("profile", "validate", *files)
+    assert (code, out) == (2, "")
+    told = err.splitlines()
+    assert sorted(told) == sorted(expected)
+    assert list(dict.fromkeys(line.partition("p.yaml:")[0] for line in told)) == [
+        f"{home}/{i}/" for i in range(len(files))
     ]
 
 
