@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 
 from async_kernel.config.needs import missing_files
@@ -15,11 +16,23 @@ __all__ = ["faults", "lacks", "refused"]
 def faults(profile: Profile) -> Problems:
     """Why `run` would refuse `profile`, though its text is in order; empty where it would not."""
     problems = missing_files(profile)
-    if not profile.values["python"] and (fault := lacks(profile)):
-        problems.append(Problem(profile.origin("backend").mark, fault))
+    if not profile.values["python"]:  # another interpreter has packages of its own
+        if fault := lacks(profile):
+            problems.append(Problem(profile.origin("backend").mark, fault))
+        problems += _missing_module(profile)
     if profile.values["settings"] or profile.without_effect():  # the kernel's other traits are the table's own
         problems += refused(profile)
     return problems
+
+
+def _missing_module(profile: Profile) -> Problems:
+    """The problem of a `kernel_factory` whose package is not there; nothing is imported to see it."""
+    factory: str = profile.values["kernel_factory"]
+    package = factory.rpartition(":")[0].partition(".")[0]
+    if not factory or "/" in factory or os.sep in factory or importlib.util.find_spec(package) is not None:
+        return []
+    message = f"kernel_factory {factory!r} can't be loaded: ModuleNotFoundError: No module named {package!r}"
+    return [Problem(profile.origin("kernel_factory").mark, message)]
 
 
 def lacks(profile: Profile) -> str:

@@ -3,37 +3,32 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from async_kernel.config.problems import Problem, Problems
 from async_kernel.config.profile import Profile
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 __all__ = ["missing_files"]
 
 
 def missing_files(profile: Profile) -> Problems:
-    """A problem for each file that `profile` names and that is not there.
+    """A problem for each file that `profile` names and that a kernel can't start without.
 
     The logo is not among them: a kernel runs without it, and `install` tells.
     """
-    return [
-        Problem(profile.origin(place).mark, f"{said}: there is no file {path!r}")
-        for place, said, path in _named(profile)
-        if not os.path.isfile(path)
-    ]
+    values, problems = profile.values, Problems()
 
+    def problem(place: str, message: str) -> None:
+        problems.append(Problem(profile.origin(place).mark, message))
 
-def _named(profile: Profile) -> Iterator[tuple[str, str, str]]:
-    """Every file that is named: where (for `Profile.origin`), how messages call the place, and its path."""
-    values = profile.values
     for index, entry in enumerate(values["startup"]):
-        if "file" in entry:
-            yield f"startup.{index}.file", f"startup[{index}].file", entry["file"]
-    file = values["kernel_factory"].rpartition(":")[0]
-    if file.endswith(".py"):
-        yield "kernel_factory", "kernel_factory", file
-    if values["python"]:
-        yield "python", "python", values["python"]
+        if "file" in entry and not os.path.isfile(entry["file"]):
+            problem(f"startup.{index}.file", f"startup[{index}].file: there is no file {entry['file']!r}")
+    factory: str = values["kernel_factory"]
+    file = factory.rpartition(":")[0]
+    if file.endswith(".py") and not os.path.isfile(file):
+        problem("kernel_factory", f"kernel_factory {factory!r} can't be loaded: FileNotFoundError: no file {file!r}")
+    python: str = values["python"]
+    if python and (os.path.isdir(python) or not os.access(python, os.X_OK)):
+        what = "can't be executed" if os.path.exists(python) else "does not exist"
+        problem("python", f"python: {python!r} {what}: name an interpreter that has async_kernel installed")
+    return problems

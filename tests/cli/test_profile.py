@@ -346,6 +346,13 @@ def test_a_backend_that_is_not_installed(run: Run, monkeypatch: pytest.MonkeyPat
     assert "needs the package 'trio'" in err
 
 
+def test_a_factory_whose_package_is_not_there(run: Run, profiles: Path) -> None:
+    (profiles / "p.yaml").write_text("kernel_factory: no_such_package.sub:make")
+    code, out, err = run("profile", "validate", "p")
+    assert (code, out) == (2, "")
+    assert err.startswith(f"{profiles}/p.yaml:1:17: error: kernel_factory 'no_such_package.sub:make' can't be loaded: ")
+
+
 def test_nothing_is_run_for_it(run: Run, profiles: Path) -> None:
     """A profile from a stranger is validated before it is used, not by using it."""
     (profiles / "evil.py").write_text("raise SystemExit('evil')")

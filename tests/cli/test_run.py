@@ -149,8 +149,15 @@ def test_a_setting_of_a_kernel_that_somebody_else_makes(run: Run, launched: Any,
     ("text", "line"),
     [
         ("startup: [{file: a.py}]", "1:18: error: startup[0].file: there is no file '{folder}/a.py'"),
-        ("kernel_factory: a.py:make", "1:17: error: kernel_factory: there is no file '{folder}/a.py'"),
-        ("python: bin/py", "1:9: error: python: there is no file '{folder}/bin/py'"),
+        (
+            "kernel_factory: a.py:make",
+            "1:17: error: kernel_factory '{folder}/a.py:make' can't be loaded: "
+            "FileNotFoundError: no file '{folder}/a.py'",
+        ),
+        (
+            "python: bin/py",
+            "1:9: error: python: '{folder}/bin/py' does not exist: name an interpreter that has async_kernel installed",
+        ),
     ],
 )
 def test_a_file_that_is_not_there(run: Run, launched: Any, home: Path, text: str, line: str) -> None:
