@@ -49,8 +49,6 @@ def launch(profile: Profile, connection_file: Path | None = None, report: Report
     restore_safe_path()
     settings = profile.settings()
     path = new_connection_file() if connection_file is None else connection_file.absolute()
-    if profile.values["settings"]:
-        make_kernel(settings, path)  # Their names and values are the user's: refuse them before anything is bound.
     asked_to_end: list[int] = []
     with (
         signals_handled(_early_signals(asked_to_end)),
