@@ -19,7 +19,6 @@ from typing import Any
 
 import zmq
 
-from async_kernel.config.profile import load_profile
 from benchmarks.client import WrongAnswerError
 from benchmarks.kernels import CONNECTION_FILE, Candidate, RunningKernel
 from benchmarks.measures import streams
@@ -29,16 +28,16 @@ LEVELS, KEYS, TARGET = 5, 200, 20
 "How many files, how many keys in all of them, and how many milliseconds they may cost at most."
 
 MODES = ("complete_request", "inspect_request", "history_request", "is_complete_request", "comm_info_request")
-TRAITS = (
-    "colors",
-    "xmode",
-    "autocall",
-    "ast_node_interactivity",
-    "cache_size",
-    "history_length",
-    "show_rewritten_input",
-)
-VALUES = ("nocolor", "Plain", 0, "last_expr", 500, 2000, True)
+TRAITS = {
+    "automagic": True,
+    "autoindent": True,
+    "autocall": 0,
+    "ast_node_interactivity": "last_expr",
+    "cache_size": 500,
+    "history_length": 2000,
+    "show_rewritten_input": True,
+}
+"Settings of the shell that cost nothing themselves: a theme would import what colours text."
 
 
 def write(folder: Path, *, flow: bool) -> Path:
@@ -54,18 +53,11 @@ def text_of(level: int, *, flow: bool) -> str:
     lines += ["quiet: true", "history: memory", "stdin: allow", "cell_timeout: 60", "completer: jedi"]
     lines += ["extensions: []" if flow else "log_level: warning", "run_modes:"]
     lines += [f"  {name}: thread" for name in MODES]
-    lines += [
-        "settings:",
-        *(f"  shell.{name}: {value}" for name, value in zip(TRAITS, map(written, VALUES), strict=True)),
-    ]
+    lines += ["settings:", *(f"  shell.{name}: {str(value).lower()}" for name, value in TRAITS.items())]
     lines += ["env:", f"  LEVEL: level {level}"]
     keys = sum(not line.endswith(":") for line in lines)
     lines += [f"  VARIABLE_{level}_{number}: a value of some length" for number in range(KEYS // LEVELS - keys)]
     return "\n".join(lines) + "\n"
-
-
-def written(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def load_times(path: Path | str, rounds: int) -> list[float]:
@@ -153,13 +145,6 @@ def show(title: str, columns: dict[str, list[float]]) -> None:
         for name, values in columns.items()
     )
     print(f"{title}: {'   '.join(cells)}", flush=True)
-
-
-def check() -> None:
-    """That the profiles are what they are called."""
-    with tempfile.TemporaryDirectory() as name:
-        profile = load_profile(str(write(Path(name), flow=False)))
-        assert len(profile.sources) == LEVELS + 1, profile.sources
 
 
 if __name__ == "__main__":
