@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from async_kernel.kernel import Kernel
 from async_kernel.runtime.settings import split
 from async_kernel.shell.interactive import AsyncInteractiveShell
 from tests.config.every_key import EVERY_KEY, write_beside
-from tests.kernels import RunningKernel, spawn, text_of, wait_for_file
+from tests.kernels import TIMEOUT, RunningKernel, spawn, text_of, wait_for_file
 
 TRAITS = [setting for setting in SCHEMA.values() if setting.trait and setting.effective]
 
@@ -84,3 +85,18 @@ def test_every_value_is_one_for_the_kernel_too() -> None:
     for setting in TRAITS:
         for value in getattr(setting.kind, "choices", ()):
             split(Kernel, lambda: AsyncInteractiveShell, {setting.trait: value})
+
+
+@pytest.mark.slow
+def test_refused_settings_leave_nothing(tmp_path: Path) -> None:
+    """They are checked when the channels answer already: a good profile must not wait for that. All are told."""
+    (tmp_path / "p.yaml").write_text("settings:\n  shell.timout: 1\n  quit: true\n")
+    file = tmp_path / "kernel.json"
+    process = spawn(file, "--profile", str(tmp_path / "p.yaml"))
+    out, err = process.communicate(timeout=TIMEOUT)
+    assert (process.returncode, out) == (2, "")
+    assert [line.partition(" error: setting ")[0] for line in err.splitlines()] == [
+        f"{tmp_path}/p.yaml:2:17:",
+        f"{tmp_path}/p.yaml:3:9:",
+    ]
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["p.yaml"]
