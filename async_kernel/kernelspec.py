@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from jupyter_core.paths import jupyter_data_dir, jupyter_path
 
 from async_kernel import __version__
-from async_kernel.config.discovery import wrong_name
+from async_kernel.config.discovery import SAFE_PATH, wrong_name
 from async_kernel.config.problems import Problem, ProfileError, suggest
 from async_kernel.config.profile import Profile, load_profile
 from async_kernel.errors import SetupError
@@ -148,7 +148,8 @@ def kernel_json(argv: Sequence[str], title: str, env: Mapping[str, str], metadat
         "language": "python",
         "interrupt_mode": "message",
         "kernel_protocol_version": PROTOCOL_VERSION,
-        "env": dict(env),
+        # Nothing is imported from a stranger's folder; the kernel gives the variable back what it was.
+        "env": {"PYTHONSAFEPATH": f"{SAFE_PATH}${{PYTHONSAFEPATH}}", **env},
         "metadata": {
             "debugger": False,  # A frontend would offer its panel, and nothing would answer: it is not built yet.
             "supported_encryption": ["curve"],

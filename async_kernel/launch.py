@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+from async_kernel.config.discovery import SAFE_PATH
 from async_kernel.config.profile import Profile
 from async_kernel.runtime.connection import Connection, connected, new_connection_file
 from async_kernel.runtime.identity import HELP_LINKS, kernel_info
@@ -45,10 +46,9 @@ def launch(profile: Profile, connection_file: Path | None = None, report: Report
     Raises:
         SetupError: The kernel can't be started so.
     """
+    restore_safe_path()
     settings = profile.settings()
     path = new_connection_file() if connection_file is None else connection_file.absolute()
-    if profile.values["settings"]:
-        make_kernel(settings, path)  # Their names and values are the user's: refuse them before anything is bound.
     asked_to_end: list[int] = []
     with (
         signals_handled(_early_signals(asked_to_end)),
@@ -61,6 +61,17 @@ def launch(profile: Profile, connection_file: Path | None = None, report: Report
         ) as connection,
     ):
         return serve(settings, path, connection, report, asked_to_end)
+
+
+def restore_safe_path() -> None:
+    """Give PYTHONSAFEPATH back the value that it had before the kernelspec set it: programs that cells start see it."""
+    value = os.environ.get("PYTHONSAFEPATH", "")
+    if value.startswith(SAFE_PATH):
+        before = value.rpartition(":")[2]
+        if before and not before.startswith("$"):  # Jupyter leaves `${NAME}` as it is where there is no such variable
+            os.environ["PYTHONSAFEPATH"] = before
+        else:
+            del os.environ["PYTHONSAFEPATH"]
 
 
 def serve(

@@ -48,8 +48,9 @@ ROOMS: Mapping[str, Room] = {
     "config": Room(
         (1, 0),
         "yaml msgspec",
-        "problems tree plain_yaml yaml_tree interpolation kinds special schema discovery layers profile",
-        1100,
+        "problems tree plain_yaml yaml_tree interpolation kinds special schema json_schema trust discovery secrets "
+        "layers profile needs written",
+        1600,
     ),
     # floor 2: machinery
     "scheduling": Room(
@@ -89,7 +90,12 @@ ROOMS: Mapping[str, Room] = {
     "kernelspec": Room((5, 2), "jupyter_core"),
     "chooser": Room((5, 3)),
     "launch": Room((5, 3)),
-    "cli": Room((5, 4), "click rich", "start render options run install uninstall list main", 800),
+    "cli": Room(
+        (5, 4),
+        "click rich",
+        "files checks start render options run install uninstall list show profile schema trust main",
+        1200,
+    ),
     # floor 6: face
     "__init__": Room((6, 0)),
     "__main__": Room((6, 0)),
@@ -104,6 +110,15 @@ ONLY_IN: Mapping[str, str] = {"jedi": "shell", "rich": "cli.render", "trio": "sc
 
 LAZY: Mapping[tuple[str, str], str] = {
     ("launch", "async_kernel.kernel"): "ready first: kernel_info is answered before the kernel is imported",
+    ("cli.checks", "async_kernel.kernel"): "judges settings, only where there are any",
+    (
+        "cli.checks",
+        "async_kernel.runtime.settings",
+    ): "judges settings, only where there are any",
+    (
+        "cli.checks",
+        "async_kernel.shell.interactive",
+    ): "judges settings, only where there are any",
     ("__main__", "async_kernel.cli.main"): "click costs 40 ms, and the argv of a kernelspec does without",
     ("cli.start", "async_kernel.launch"): "it imports zmq, and the verbs that only list do without",
     ("shell.tracebacks", "pygments.formatters.terminal256"): "40 ms, with the first traceback",
@@ -111,9 +126,12 @@ LAZY: Mapping[tuple[str, str], str] = {
     ("shell.tracebacks", "stack_data.core"): "40 ms, with the first traceback",
     ("cli.render", "rich.console"): "60 ms, only where colour is wanted",
     ("cli.render", "rich.table"): "60 ms, only where colour is wanted",
+    ("cli.render", "rich.tree"): "60 ms, only where colour is wanted",
     ("cli.render", "rich.text"): "60 ms, only where colour is wanted",
+    ("cli.show", "async_kernel.config.secrets"): "PyYAML costs 12 ms: only where a profile is shown",
     ("config.layers", "async_kernel.config.yaml_tree"): "PyYAML costs 12 ms: only for what the plain reader leaves",
     ("scheduling.sections", "ctypes"): "5 ms, only where a thread is interrupted",
+    ("config.trust", "json"): "2 ms, only where there is such a file",
     ("config.problems", "difflib"): "3 ms, only on the way to an error message",
     ("runtime.connection", "tempfile"): "only where the path of a socket would be too long",
     ("runtime.connection", "jupyter_core.paths"): "only where no connection file is named",

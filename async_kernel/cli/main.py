@@ -12,8 +12,11 @@ import click
 from async_kernel import __version__
 from async_kernel.cli.install import install
 from async_kernel.cli.list import list_kernels
+from async_kernel.cli.profile import profile
 from async_kernel.cli.run import run
+from async_kernel.cli.schema import schema
 from async_kernel.cli.start import guarded
+from async_kernel.cli.trust import trust
 from async_kernel.cli.uninstall import uninstall
 
 if TYPE_CHECKING:
@@ -28,7 +31,7 @@ def cli() -> None:
     """A Jupyter kernel for Python that is concurrent, fast and configured by YAML profiles."""
 
 
-for _command in (run, install, uninstall, list_kernels):
+for _command in (run, install, uninstall, list_kernels, profile, schema, trust):
     cli.add_command(_command)
 
 

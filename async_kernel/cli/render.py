@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["as_json", "diff", "done", "in_colour", "table"]
+__all__ = ["as_json", "diff", "done", "in_colour", "json_text", "lines", "table", "tree"]
 
 _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 _STATES = {"installed": "green", "updated": "green", "removed": "green", "unchanged": "dim"}
@@ -23,7 +23,12 @@ def in_colour() -> bool:
 
 def as_json(value: Any) -> None:
     """Print `value` as JSON."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    print(json_text(value), end="")
+
+
+def json_text(value: Any) -> str:
+    """`value` as JSON for people to read."""
+    return f"{json.dumps(value, indent=2, ensure_ascii=False)}\n"
 
 
 def done(state: str, name: str, place: object) -> None:
@@ -60,9 +65,31 @@ def _rich_table(cells: Sequence[Sequence[str]], headings: Sequence[str]) -> None
     from rich.table import Table
     from rich.text import Text
 
-    styles = {"ok": "green", "not installed": "dim"}
+    styles = {"ok": "green", "not installed": "dim", "not there": "dim"}
     result = Table(*headings, box=None, header_style="bold", pad_edge=False)
     for row in cells:
         *others, state = row
         result.add_row(*map(Text, others), Text(state, style=styles.get(state, "red")))
     Console().print(result)
+
+
+def lines(entries: Sequence[tuple[int, str, str]]) -> None:
+    """Print lines of YAML: for each its level (from 1), its text, and a comment or nothing."""
+    for level, text, comment in entries:
+        print("  " * (level - 1) + text + (f"  # {comment}" if comment else ""))
+
+
+def tree(title: str, entries: Sequence[tuple[int, str, str]]) -> None:
+    """Print lines of YAML as `lines` does; on a terminal as a tree."""
+    if not in_colour():
+        lines(entries)
+        return
+    from rich.console import Console
+    from rich.text import Text
+    from rich.tree import Tree
+
+    branches = [Tree(Text(title, style="bold"))]
+    for level, text, comment in entries:
+        del branches[level:]
+        branches.append(branches[-1].add(Text.assemble(text, "  ", (comment, "dim cyan"))))
+    Console().print(branches[0])

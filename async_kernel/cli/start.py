@@ -6,13 +6,14 @@ Jupyter's way to a kernel goes through here too: nothing in it imports click or 
 from __future__ import annotations
 
 import gc
-import importlib.util
 import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from async_kernel.cli.checks import lacks, refused
 from async_kernel.config.layers import Override
+from async_kernel.config.needs import missing_files
 from async_kernel.config.problems import Problem, ProfileError
 from async_kernel.config.profile import DEFAULT, PLACEHOLDER, Profile, load_profile
 from async_kernel.errors import SetupError
@@ -63,6 +64,8 @@ def run_kernel(name: str, connection_file: str | None, overrides: Sequence[Overr
     # costs a tenth of the start. `launch` lets the collector go on from there.
     gc.disable()
     profile = load_profile(DEFAULT if name == PLACEHOLDER else name, overrides=overrides)
+    if problems := missing_files(profile):
+        raise ProfileError(problems)
     set_environment(profile)
     if fault := lacks(profile):
         raise SetupError(fault)
@@ -74,7 +77,8 @@ def run_kernel(name: str, connection_file: str | None, overrides: Sequence[Overr
     except SetupError as exc:
         if not exc.key:
             raise
-        raise ProfileError([Problem(profile.origin_of(exc.key).mark, str(exc))]) from exc
+        # The kernel refuses the first; whoever mends it wants to know of all.
+        raise ProfileError(refused(profile) or [Problem(profile.origin_of(exc.key).mark, str(exc))]) from exc
 
 
 def set_environment(profile: Profile) -> None:
@@ -84,18 +88,6 @@ def set_environment(profile: Profile) -> None:
             os.environ.pop(name, None)
         else:
             os.environ[name] = text
-
-
-def lacks(profile: Profile) -> str:
-    """What `profile` needs and this interpreter has not, with the remedy; empty where nothing is missing."""
-    backend = profile.values["backend"]
-    if backend == "asyncio" or importlib.util.find_spec(backend) is not None:
-        return ""
-    said = profile.origin("backend")
-    return (
-        f"backend {backend!r} ({said.mark}) needs the package {backend!r}, which {sys.executable} does not have: "
-        f"{sys.executable} -m pip install {backend}"
-    )
 
 
 def tell_warnings(profile: Profile) -> None:

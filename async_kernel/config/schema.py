@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from async_kernel.config.kinds import Bool, Choice, Free, Kind, ListOf, Number, PathText, Size, Text
+from async_kernel.config.kinds import VALUE, Bool, Choice, Free, Kind, ListOf, Number, PathText, Size, Text, whole
+from async_kernel.config.problems import Mark, Problems
 from async_kernel.config.special import Environment, Factory, RunModeTable, StartupEntry
+from async_kernel.config.tree import Node
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,6 +41,13 @@ class Setting(NamedTuple):
     in_files_only: bool = False
     "True: neither a variable nor an option can set it."
 
+    @property
+    def written_default(self) -> Any:
+        """The default as a profile can say it: None (null) where its kind does not take the value itself."""
+        problems: Problems = []
+        self.kind.check(Node(self.default, Mark("default")), self.key, problems)
+        return None if problems else self.default
+
 
 def _placeholders(text: str) -> str:
     unknown = [name for name in re.findall(r"\{([^{}]*)\}", text) if name not in PLACEHOLDERS]
@@ -57,6 +66,19 @@ def _attribute(name: str) -> str:
     return "" if all(map(str.isidentifier, name.split("."))) else f"{name!r} is not a dotted attribute of the kernel"
 
 
+def _attribute_form() -> Mapping[str, Any]:
+    """What `_attribute` says, as a JSON Schema."""
+    owned = [setting.trait for setting in SCHEMA.values() if setting.trait]
+    return {"propertyNames": {"pattern": whole(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"), "not": {"enum": owned}}}
+
+
+def _options_form() -> Mapping[str, Any]:
+    """The options of any backend; which backend it is only shows when all layers are merged."""
+    known = [name for names in BACKEND_OPTIONS.values() for name in names]
+    return {"properties": dict.fromkeys(known, VALUE), "additionalProperties": {"type": "null"}}
+
+
+_PLACEHOLDER_FORM = {"not": {"pattern": rf"\{{(?!(?:{'|'.join(PLACEHOLDERS)})\}})[^{{}}]*\}}"}}
 _FACTORY = r"(?:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*|[^:\0]+\.py):[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
 _MODULE = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
 _PROFILES = ListOf(Text("the name or path of a profile", empty=False), "a profile or a list of profiles", single=True)
@@ -66,12 +88,12 @@ _TABLE = (
             "The profiles to inherit from, by name or path. Later ones win; own keys win over all.",
             in_files_only=True),
     Setting("description", Text(), "", "One line on what the profile is for."),
-    Setting("display_name", Text(test=_placeholders, empty=False), "Python ({profile})",
+    Setting("display_name", Text(test=_placeholders, empty=False, form=_PLACEHOLDER_FORM), "Python ({profile})",
             "The name in the launcher; it may hold {profile} {env} {python} {backend} {version}."),
     Setting("backend", Choice("asyncio", "trio"), "asyncio", "The event loop that runs the cells.",
             "anyio_backend", True),
-    Setting("backend_options", Free("a mapping of options"), {}, "Options of the event loop, as anyio.run takes them.",
-            "anyio_backend_options"),
+    Setting("backend_options", Free("a mapping of options", form=_options_form), {},
+            "Options of the event loop, as anyio.run takes them.", "anyio_backend_options"),
     Setting("transport", Choice("tcp", "ipc"), "tcp", "How clients connect; ipc stays on this machine.",
             "transport", True),
     Setting("encryption", Choice("disabled", "auto", "required"), "auto", "CURVE encryption of the channels.",
@@ -105,7 +127,7 @@ _TABLE = (
             "The level of the kernel's own log.", "log_level", True),
     Setting("ipython_profile", Text("the name of an IPython profile", r"[^/\\\0]+"), "default",
             "The IPython profile whose startup files and configuration are used.", "ipython_profile", True),
-    Setting("settings", Free("a mapping of dotted attributes", _attribute, depth=1), {},
+    Setting("settings", Free("a mapping of dotted attributes", _attribute, depth=1, form=_attribute_form), {},
             "Any other attribute of the kernel, by its dotted path."),
     Setting("kernel_factory", Factory("module:name or file.py:name", _FACTORY), "",
             "What makes the kernel: an import path, or a function in a file beside the profile.", effective=False),

@@ -123,11 +123,49 @@ def test_what_launch_refuses_is_told_without_a_traceback(run: Run, launched: Any
 
 def test_a_setting_that_the_kernel_refuses_is_told_with_its_place(run: Run, launched: Any, home: Path) -> None:
     """Only the kernel knows its attributes, only the profile where one was written."""
-    (home / "profiles/p.yaml").write_text("settings:\n  shell.nonsense: 3\n")
-    launched.error = SetupError("the shell has no setting 'nonsense'")
-    launched.error.key = "shell.nonsense"
-    place = f"{home}/profiles/p.yaml:2:19"
-    assert run("run", "--profile", "p") == (2, "", f"{place}: error: the shell has no setting 'nonsense'\n")
+    (home / "profiles/p.yaml").write_text("settings:\n  shell.timout: 3\n  kernel_nam: x\n")
+    launched.error = SetupError("the shell has no setting 'timout'")
+    launched.error.key = "shell.timout"
+    lines = (
+        "2:17: error: setting 'shell.timout': AsyncInteractiveShell has no setting 'timout' "
+        "(did you mean 'shell.timeout'?)",
+        "3:15: error: setting 'kernel_nam': Kernel has no setting 'kernel_nam' (did you mean 'kernel_name'?)",
+    )
+    expected = "".join(f"{home}/profiles/p.yaml:{line}\n" for line in lines)
+    assert run("run", "--profile", "p") == (2, "", expected)
+
+
+def test_a_setting_of_a_kernel_that_somebody_else_makes(run: Run, launched: Any, home: Path) -> None:
+    """Which settings it has only itself knows."""
+    (home / "profiles/f.py").write_text("")
+    (home / "profiles/p.yaml").write_text("settings:\n  mine: 3\nkernel_factory: f.py:make\n")
+    launched.error = SetupError("MyKernel has no setting 'mine'")
+    launched.error.key = "mine"
+    code, _, err = run("run", "--profile", "p")
+    assert (code, err.splitlines()[-1]) == (2, f"{home}/profiles/p.yaml:2:9: error: MyKernel has no setting 'mine'")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("startup: [{file: a.py}]", "1:18: error: startup[0].file: there is no file '{folder}/a.py'"),
+        (
+            "kernel_factory: a.py:make",
+            "1:17: error: kernel_factory '{folder}/a.py:make' can't be loaded: "
+            "FileNotFoundError: no file '{folder}/a.py'",
+        ),
+        (
+            "python: bin/py",
+            "1:9: error: python: '{folder}/bin/py' does not exist: name an interpreter that has async_kernel installed",
+        ),
+    ],
+)
+def test_a_file_that_is_not_there(run: Run, launched: Any, home: Path, text: str, line: str) -> None:
+    """A kernel that starts without the code it was given is a surprise in the first cell."""
+    (home / "profiles/p.yaml").write_text(text)
+    folder = f"{home}/profiles"
+    assert run("run", "--profile", "p") == (2, "", f"{folder}/p.yaml:{line}\n".replace("{folder}", folder))
+    assert launched.profile is None
 
 
 def test_a_fault_of_ours_is_not_hidden(run: Run, launched: Any) -> None:
