@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -19,13 +19,11 @@ from async_kernel.config.profile import Profile
 from async_kernel.runtime.connection import Connection, connected, new_connection_file
 from async_kernel.runtime.identity import HELP_LINKS, kernel_info
 from async_kernel.runtime.patches import signals_handled
+from async_kernel.runtime.reception import Report, tell_nobody
 from async_kernel.runtime.watchdog import bound_shutdown, watch_parent
 from async_kernel.transport.connection_file import remove_stale
 
 __all__ = ["Report", "launch"]
-
-Report = Callable[[str, Mapping[str, Any]], None]
-"""Told of the kernel's life: `started` or `stopped`, and what there is to say about it."""
 
 SHUTDOWN_SECONDS: Final = 4.0
 "Less than the 5 s after which jupyter_client kills a kernel, so that it can still remove its files."
@@ -37,7 +35,7 @@ def launch(profile: Profile, connection_file: Path | None = None, report: Report
     Args:
         profile: What the kernel shall be.
         connection_file: Loaded where it exists, else written; by default a new one in Jupyter's runtime folder.
-        report: Told when the kernel has started and stopped.
+        report: Told of the kernel's life, from the moment when its channels answer.
 
     Returns:
         The exit code of the process.
@@ -58,24 +56,25 @@ def launch(profile: Profile, connection_file: Path | None = None, report: Report
             ip=settings.get("ip", ""),
             kernel_name=profile.spec_name,
             kernel_info=lambda: kernel_info(settings.get("help_links", HELP_LINKS)),
+            tell=report or tell_nobody,
         ) as connection,
     ):
-        return serve(settings, path, connection, report, asked_to_end)
+        return serve(settings, path, connection, asked_to_end)
 
 
-def serve(
-    settings: dict[str, Any], path: Path, connection: Connection, report: Report | None, asked_to_end: list[int]
-) -> int:
+def serve(settings: dict[str, Any], path: Path, connection: Connection, asked_to_end: list[int]) -> int:
     """Make the kernel, hand it the connection and run it until it is stopped."""
     kernel = make_kernel(settings, path)
     began = time.monotonic()
-    tell: Report = report if report is not None and kernel.print_kernel_messages else lambda _event, _facts: None
+    reception = connection.reception
+    if not kernel.print_kernel_messages:
+        reception.tell = tell_nobody
 
     def observe(event: str) -> None:
         if event == "started":
             gc.freeze()
             gc.enable()
-            tell("started", {"connection_file": path, "info": connection.info})
+            reception.tell("started", {"connection_file": path, "info": connection.info})
             threading.Thread(target=remove_stale, args=(path.parent,), name="RemoveStale", daemon=True).start()
         elif event == "stopping":
             bound_shutdown(SHUTDOWN_SECONDS, lambda: connection.close(0.1))
@@ -86,7 +85,7 @@ def serve(
     if (parent := os.environ.get("JPY_PARENT_PID", "")).isdigit() and int(parent) > 1:
         watch_parent(int(parent), lambda: kernel.stop("the parent process has ended"))
     kernel.run()
-    tell("stopped", {"uptime": time.monotonic() - began, "reason": kernel.stop_reason})
+    reception.tell("stopped", {"uptime": time.monotonic() - began, "reason": kernel.stop_reason})
     return 0
 
 

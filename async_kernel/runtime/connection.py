@@ -11,7 +11,7 @@ from typing import Final
 from async_kernel.errors import SetupError
 from async_kernel.protocol.connection_info import ConnectionInfo
 from async_kernel.protocol.wire import Wire
-from async_kernel.runtime.reception import Reception
+from async_kernel.runtime.reception import Reception, Report, tell_nobody
 from async_kernel.transport import connection_file
 from async_kernel.transport.zmq_transport import ZmqTransport
 from async_kernel.typing import Content
@@ -99,6 +99,7 @@ def connected(
     ip: str = "",
     kernel_name: str = "async",
     kernel_info: Callable[[], Content] | None = None,
+    tell: Report = tell_nobody,
 ) -> Generator[Connection]:
     """Bind the channels and answer `kernel_info`; write the connection file unless it is there; undo both at the end.
 
@@ -114,7 +115,7 @@ def connected(
         welcome=lambda topic: reception.messenger.welcome(topic),
         on_cut=lambda missed: reception.messenger.cut_notice(missed),
     )
-    reception = Reception(wire, channels, kernel_info)
+    reception = Reception(wire, channels, kernel_info, tell)
     connection = Connection(path, not given, reception, wire, channels)
     try:
         reception.open()
