@@ -78,16 +78,21 @@ ROOMS: Mapping[str, Room] = {
     "runtime": Room(
         (4, 0),
         "traitlets anyio msgspec comm jupyter_core",
-        "settings identity kernel_log messenger patches interrupts handlers publishing input_requests reception "
-        "timing variables connection dispatch jobs failures threads background watchdog parts lifecycle",
-        1800,
+        "settings identity kernel_log log_file messenger patches interrupts handlers publishing input_requests "
+        "reception timing variables connection dispatch jobs failures threads background watchdog parts lifecycle",
+        2100,
     ),
     "kernel": Room((4, 1), "traitlets anyio"),
     # floor 5: application
     "folder_swap": Room((5, 0)),
     "kernelspec": Room((5, 1), "jupyter_core"),
     "launch": Room((5, 2)),
-    "cli": Room((5, 3), "click rich", "render lifecycle start options run install uninstall list main", 800),
+    "cli": Room(
+        (5, 3),
+        "click rich",
+        "render lifecycle start options run install uninstall list processes lives logs later main",
+        1500,
+    ),
     # floor 6: face
     "__init__": Room((6, 0)),
     "__main__": Room((6, 0)),
@@ -102,10 +107,12 @@ ONLY_IN: Mapping[str, str] = {"jedi": "shell", "rich": "cli.render", "trio": "sc
 
 LAZY: Mapping[tuple[str, str], str] = {
     ("launch", "async_kernel.kernel"): "ready first: kernel_info is answered before the kernel is imported",
+    ("launch", "async_kernel.runtime.log_file"): "10 ms, and the log is opened when the kernel is ready",
     ("__main__", "async_kernel.cli.main"): "click costs 40 ms, and the argv of a kernelspec does without",
     ("cli.start", "async_kernel.launch"): "it imports zmq, and the verbs that only list do without",
     ("cli.start", "async_kernel.cli.lifecycle"): "rich, and only when the kernel is ready",
     ("cli.start", "queue"): "only where somebody at a terminal wants to know of the kernel's life",
+    ("cli.main", "async_kernel.cli.logs"): "verbs that `--help` does not wait for",
     ("cli.render", "rich.console"): "60 ms, only where colour is wanted",
     ("cli.render", "rich.panel"): "60 ms, only where colour is wanted",
     ("cli.render", "rich.table"): "60 ms, only where colour is wanted",

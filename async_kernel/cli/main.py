@@ -11,6 +11,7 @@ import click
 
 from async_kernel import __version__
 from async_kernel.cli.install import install
+from async_kernel.cli.later import Later
 from async_kernel.cli.list import list_kernels
 from async_kernel.cli.run import run
 from async_kernel.cli.start import guarded
@@ -30,6 +31,15 @@ def cli() -> None:
 
 for _command in (run, install, uninstall, list_kernels):
     cli.add_command(_command)
+
+
+def _logs() -> click.Command:
+    from async_kernel.cli.logs import logs
+
+    return logs
+
+
+cli.add_command(Later("logs", "A kernel's log, and why the last one ended.", _logs))
 
 
 def main(argv: Sequence[str]) -> int:

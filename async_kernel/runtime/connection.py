@@ -29,10 +29,14 @@ class Connection:
     Args:
         path: Where the connection file is.
         owned: Whether it was written here, so that it is removed when the connection is closed.
+        profile: The name of the kernel's profile; empty where it has none.
     """
 
-    def __init__(self, path: Path, owned: bool, reception: Reception, wire: Wire, transport: ZmqTransport) -> None:
+    def __init__(
+        self, path: Path, owned: bool, reception: Reception, wire: Wire, transport: ZmqTransport, profile: str
+    ) -> None:
         self.path: Path = path
+        self.profile: str = profile
         self.reception: Reception = reception
         self.wire: Wire = wire
         self.transport: ZmqTransport = transport
@@ -98,6 +102,7 @@ def connected(
     transport: str = "tcp",
     ip: str = "",
     kernel_name: str = "async",
+    profile: str = "",
     kernel_info: Callable[[], Content] | None = None,
     tell: Report = tell_nobody,
 ) -> Generator[Connection]:
@@ -116,7 +121,7 @@ def connected(
         on_cut=lambda missed: reception.messenger.cut_notice(missed),
     )
     reception = Reception(wire, channels, kernel_info, tell)
-    connection = Connection(path, not given, reception, wire, channels)
+    connection = Connection(path, not given, reception, wire, channels, profile)
     try:
         reception.open()
         if not given:
