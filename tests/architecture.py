@@ -89,8 +89,8 @@ ROOMS: Mapping[str, Room] = {
     "launch": Room((5, 2)),
     "cli": Room(
         (5, 3),
-        "click rich",
-        "render lifecycle start options run install uninstall list processes lives logs later main",
+        "click rich zmq jupyter_core",
+        "render lifecycle start options run install uninstall list processes lives logs asking kernels ps later main",
         1500,
     ),
     # floor 6: face
@@ -112,8 +112,10 @@ LAZY: Mapping[tuple[str, str], str] = {
     ("cli.start", "async_kernel.launch"): "it imports zmq, and the verbs that only list do without",
     ("cli.start", "async_kernel.cli.lifecycle"): "rich, and only when the kernel is ready",
     ("cli.start", "queue"): "only where somebody at a terminal wants to know of the kernel's life",
-    ("cli.main", "async_kernel.cli.logs"): "verbs that `--help` does not wait for",
+    ("cli.main", "async_kernel.cli.logs"): "a verb that `--help` does not wait for",
+    ("cli.main", "async_kernel.cli.ps"): "a verb that `--help` does not wait for",
     ("cli.render", "rich.console"): "60 ms, only where colour is wanted",
+    ("cli.render", "rich.live"): "60 ms, only where a table is watched",
     ("cli.render", "rich.panel"): "60 ms, only where colour is wanted",
     ("cli.render", "rich.table"): "60 ms, only where colour is wanted",
     ("cli.render", "rich.text"): "60 ms, only where colour is wanted",

@@ -39,7 +39,17 @@ def _logs() -> click.Command:
     return logs
 
 
-cli.add_command(Later("logs", "A kernel's log, and why the last one ended.", _logs))
+def _ps() -> click.Command:
+    from async_kernel.cli.ps import ps
+
+    return ps
+
+
+for _later in (
+    Later("logs", "A kernel's log, and why the last one ended.", _logs),
+    Later("ps", "Running kernels, and what dead ones have left.", _ps),
+):
+    cli.add_command(_later)
 
 
 def main(argv: Sequence[str]) -> int:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
+import time
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["Lines", "as_json", "duration", "in_colour", "printable", "table"]
+__all__ = ["Lines", "as_json", "duration", "in_colour", "printable", "size", "table", "watch"]
 
 
 def in_colour(stream: TextIO | None = None) -> bool:
@@ -37,6 +39,15 @@ def duration(seconds: float) -> str:
     if not hours:
         return f"{minutes} min {int(seconds % 60)} s"
     return f"{days} d {hours % 24} h" if days else f"{hours} h {minutes % 60} min"
+
+
+def size(count: float) -> str:
+    """A number of bytes."""
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}"
+        count /= 1024
+    return f"{count:.1f} GiB"
 
 
 class Lines:
@@ -82,24 +93,44 @@ class Lines:
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None:
     """Print `rows`; `columns` maps the keys of a row to headings, in order."""
-    cells = [[str(row[key]) for key in columns] for row in rows]
     if in_colour():
-        _rich_table(cells, list(columns.values()))
+        from rich.console import Console  # 60 ms, only where colour is wanted
+
+        Console().print(_rich_table(rows, columns))
         return
+    cells = [[printable(str(row[key])) for key in columns] for row in rows]
     lines = [[heading.upper() for heading in columns.values()], *cells]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
-def _rich_table(cells: Sequence[Sequence[str]], headings: Sequence[str]) -> None:
-    from rich.console import Console  # 60 ms, only where colour is wanted
+def watch(read: Callable[[], Sequence[Mapping[str, Any]]], columns: Mapping[str, str], seconds: float) -> None:
+    """Show the rows that `read` returns, again and again every `seconds`, until Ctrl-C."""
+    from rich.live import Live
+
+    with Live(_rich_table(read(), columns), auto_refresh=False) as live, contextlib.suppress(KeyboardInterrupt):
+        while True:
+            time.sleep(seconds)
+            live.update(_rich_table(read(), columns), refresh=True)
+
+
+def _rich_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    styles = {"ok": "green", "not installed": "dim"}
-    result = Table(*headings, box=None, header_style="bold", pad_edge=False)
-    for row in cells:
-        *others, state = row
-        result.add_row(*map(Text, others), Text(state, style=styles.get(state, "red")))
-    Console().print(result)
+    result = Table(*columns.values(), box=None, header_style="bold", pad_edge=False)
+    for row in rows:
+        texts = {key: Text(printable(str(row[key])), overflow="fold") for key in columns}
+        if "state" in texts:
+            texts["state"].stylize(_STYLES.get(str(row["state"]), "red"))
+        result.add_row(*texts.values())
+    return result
+
+
+_STYLES = {
+    **dict.fromkeys(("ok", "idle", "running", "stopped"), "green"),
+    **dict.fromkeys(("busy", "starting"), "yellow"),
+    "not installed": "dim",
+}
+"""The colours of states; what is not here needs somebody to look at it."""

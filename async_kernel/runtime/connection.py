@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -37,6 +39,7 @@ class Connection:
     ) -> None:
         self.path: Path = path
         self.profile: str = profile
+        self.began: float = time.time()
         self.reception: Reception = reception
         self.wire: Wire = wire
         self.transport: ZmqTransport = transport
@@ -46,6 +49,16 @@ class Connection:
     def info(self) -> ConnectionInfo:
         """Where the channels are, with the real ports."""
         return self.transport.info
+
+    def state(self, state: str, running: int) -> Content:
+        """What `kernel_info_reply` says beyond the specification, for `async-kernel ps`.
+
+        Args:
+            state: starting, idle or busy.
+            running: How many requests run.
+        """
+        began = datetime.fromtimestamp(self.began, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return {"pid": os.getpid(), "profile": self.profile, "state": state, "started": began, "running": running}
 
     def close(self, linger: float = 1.0) -> None:
         """Send what is left for at most `linger` seconds, close the channels, remove our files. Idempotent."""
@@ -120,7 +133,12 @@ def connected(
         welcome=lambda topic: reception.messenger.welcome(topic),
         on_cut=lambda missed: reception.messenger.cut_notice(missed),
     )
-    reception = Reception(wire, channels, kernel_info, tell)
+
+    def starting() -> Content:
+        known = {} if kernel_info is None else kernel_info()
+        return {**known, "async_kernel": connection.state("starting", 0)}
+
+    reception = Reception(wire, channels, None if kernel_info is None else starting, tell)
     connection = Connection(path, not given, reception, wire, channels, profile)
     try:
         reception.open()

@@ -123,6 +123,11 @@ class Parts:
         shell = self.__dict__.get("shell")  # It is made after the signal handlers are set.
         return None if shell is None else shell.cells.get(id(job))
 
+    def state(self) -> Content:
+        """Whether it is busy, and who it is, for `async-kernel ps`."""
+        running = len(self.jobs.running())
+        return self.connection.state("busy" if running else "idle", running)
+
     def receive(self, job: Job[Any], handler: Callable[[Job[Any]], None]) -> None:
         """Take a job from the reception: an answer to `input()` goes to who waits for it, the rest to `handler`."""
         if job["socket_id"] is SocketID.stdin:

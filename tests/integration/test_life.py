@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from jupyter_client.connect import write_connection_file
 
-from tests.kernels import TIMEOUT, RunningKernel, spawn, text_of
+from tests.kernels import TIMEOUT, RunningKernel, spawn, text_of, wait_for_log
 
 pytestmark = pytest.mark.slow
 
@@ -163,10 +163,10 @@ def test_garbage_is_collected(start_kernel: Callable[..., RunningKernel], profil
     assert text_of(published) == "True\n"
 
 
-def test_the_log_tells_of_a_kernel_and_its_end(start_kernel: Callable[..., RunningKernel], jupyter_home: Path) -> None:
+def test_the_log_tells_of_a_kernel_and_its_end(start_kernel: Callable[..., RunningKernel]) -> None:
     """After "the kernel has died" this is all that is left to find out why."""
     kernel = start_kernel()
-    log = jupyter_home / "jupyter_runtime_dir" / "async-kernel" / f"{kernel.connection_file.stem}.log"
+    log = wait_for_log(kernel)
     kernel.client.session.key, key = b"wrong", kernel.client.session.key
     kernel.client.execute("1")
     kernel.client.session.key = key
@@ -185,6 +185,7 @@ def test_the_log_tells_of_a_kernel_and_its_end(start_kernel: Callable[..., Runni
     ]
     assert key.decode() not in log.read_text()
     kernel = start_kernel()
+    wait_for_log(kernel)
     kernel.process.kill()
     kernel.process.wait(TIMEOUT)
     command = [*command[:3], "logs", "--last", "--json"]
