@@ -90,7 +90,8 @@ ROOMS: Mapping[str, Room] = {
     "cli": Room(
         (5, 3),
         "click rich zmq jupyter_core",
-        "render lifecycle start options run install uninstall list processes lives logs asking kernels ps later main",
+        "render lifecycle start completion options run install uninstall list processes lives logs asking kernels ps "
+        "checks doctor later main",
         1500,
     ),
     # floor 6: face
@@ -112,6 +113,7 @@ LAZY: Mapping[tuple[str, str], str] = {
     ("cli.start", "async_kernel.launch"): "it imports zmq, and the verbs that only list do without",
     ("cli.start", "async_kernel.cli.lifecycle"): "rich, and only when the kernel is ready",
     ("cli.start", "queue"): "only where somebody at a terminal wants to know of the kernel's life",
+    ("cli.main", "async_kernel.cli.doctor"): "a verb that `--help` does not wait for",
     ("cli.main", "async_kernel.cli.logs"): "a verb that `--help` does not wait for",
     ("cli.main", "async_kernel.cli.ps"): "a verb that `--help` does not wait for",
     ("cli.render", "rich.console"): "60 ms, only where colour is wanted",

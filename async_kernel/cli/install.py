@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from async_kernel.cli.completion import complete_profiles
 from async_kernel.cli.options import kernel_folder, where
 from async_kernel.cli.start import lacks, tell
 from async_kernel.config import discovery
@@ -24,7 +25,14 @@ __all__ = ["install"]
 
 
 @click.command()
-@click.option("--profile", "names", metavar="PROFILE", multiple=True, help="A profile's name or path. Repeatable.")
+@click.option(
+    "--profile",
+    "names",
+    metavar="PROFILE",
+    multiple=True,
+    help="A profile's name or path. Repeatable.",
+    shell_complete=complete_profiles,
+)
 @click.option("--all", "every", is_flag=True, help="Every profile that can be found by name.")
 @click.option("--name", metavar="NAME", default="", help="The kernelspec's name. Default: async, or async-PROFILE.")
 @click.option("--display-name", metavar="TEXT", default="", help="The name in the launcher.")

@@ -9,7 +9,7 @@ import click
 from async_kernel.cli import render
 from async_kernel.cli.lives import Life, choose, read_lives
 from async_kernel.cli.start import tell
-from async_kernel.runtime.log_file import log_folder
+from async_kernel.runtime.log_file import SUFFIX, log_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,8 +21,14 @@ _COLUMNS = {"kernel": "kernel", "pid": "pid", "profile": "profile", "started": "
             "why": "why it ended", "state": "state"}  # fmt: skip
 
 
+def complete_logs(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """The kernels that have a log."""
+    names = (path.name.removesuffix(SUFFIX) for path in sorted(log_folder().glob(f"*{SUFFIX}")))
+    return [name for name in names if name.startswith(incomplete)]
+
+
 @click.command()
-@click.argument("kernel", required=False)
+@click.argument("kernel", required=False, shell_complete=complete_logs)
 @click.option("--last", is_flag=True, help="The kernel that ended last, and why.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def logs(kernel: str | None, last: bool, as_json: bool) -> int:

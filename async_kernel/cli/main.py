@@ -39,6 +39,12 @@ def _logs() -> click.Command:
     return logs
 
 
+def _doctor() -> click.Command:
+    from async_kernel.cli.doctor import doctor
+
+    return doctor
+
+
 def _ps() -> click.Command:
     from async_kernel.cli.ps import ps
 
@@ -46,6 +52,7 @@ def _ps() -> click.Command:
 
 
 for _later in (
+    Later("doctor", "Look for what would keep a kernel from starting.", _doctor),
     Later("logs", "A kernel's log, and why the last one ended.", _logs),
     Later("ps", "Running kernels, and what dead ones have left.", _ps),
 ):

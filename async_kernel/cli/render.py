@@ -7,12 +7,12 @@ import json
 import os
 import sys
 import time
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["Lines", "as_json", "duration", "in_colour", "printable", "size", "table", "watch"]
+__all__ = ["Lines", "as_json", "checklist", "duration", "in_colour", "printable", "size", "table", "watch"]
 
 
 def in_colour(stream: TextIO | None = None) -> bool:
@@ -103,6 +103,42 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def checklist(checks: Sequence[Checked]) -> None:
+    """Print the outcome of each check, and the remedy below it."""
+    console: Any = None
+    if in_colour():
+        from rich.console import Console
+
+        console = Console(highlight=False)
+    width = max((len(check.name) for check in checks), default=0)
+    for check in checks:
+        mark, style = _MARKS[check.state]
+        head = f"{mark} " if console else f"{check.state:8}"
+        lines = [f"{head}{check.name:{width}}  {printable(check.found)}"]
+        lines += [f"{'':{len(head) + width}}  → {printable(check.remedy)}"] if check.remedy else []
+        for line in lines:
+            if console is None:
+                print(line)
+            else:
+                console.print(line, style=style, markup=False, soft_wrap=True)
+
+
+class Checked(Protocol):
+    """What a checklist shows of a check."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def found(self) -> str: ...
+    @property
+    def remedy(self) -> str: ...
+
+
+_MARKS = {"ok": ("✔", "green"), "warning": ("▲", "yellow"), "failed": ("✘", "red"), "unknown": ("?", "yellow")}
 
 
 def watch(read: Callable[[], Sequence[Mapping[str, Any]]], columns: Mapping[str, str], seconds: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from async_kernel.cli.completion import complete_kernelspecs
 from async_kernel.cli.options import kernel_folder, where
 from async_kernel.kernelspec import find_kernel_spec, remove_kernel_spec
 
@@ -11,7 +12,7 @@ __all__ = ["uninstall"]
 
 
 @click.command()
-@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_kernelspecs)
 @where
 @click.option("--yes", "-y", is_flag=True, help="Don't ask.")
 def uninstall(names: tuple[str, ...], user: bool, sys_prefix: bool, prefix: str | None, yes: bool) -> int:
