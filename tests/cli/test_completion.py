@@ -64,6 +64,24 @@ def test_kernelspecs_and_logs(complete: Callable[..., list[str]], home: Path, mo
 
 
 @pytest.mark.slow
+def test_the_line_for_bash(home: Path) -> None:
+    """The line on the page works as it is written."""
+    page = (Path(__file__).parents[2] / "docs/command_line.md").read_text("utf-8")
+    (line,) = [word for word in page.split("`") if "bash_source" in word]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "--norc", "-c", f"{line}\ncomplete -p async-kernel"],
+        env={**os.environ, "PATH": path},
+        check=True,
+        timeout=60,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.startswith("complete ")
+    assert done.stdout.endswith(" async-kernel\n")
+
+
+@pytest.mark.slow
 def test_it_imports_little(home: Path) -> None:
     """Tab is pressed often: 0.3 s is what one does not wait for."""
     code = (
