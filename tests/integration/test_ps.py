@@ -8,6 +8,7 @@ import pty
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -62,6 +63,13 @@ def start(runtime: Path) -> Iterator[Callable[..., RunningKernel]]:
         each.stop()
 
 
+@pytest.fixture
+def folder() -> Iterator[str]:
+    """One whose path is short enough for Unix sockets."""
+    with tempfile.TemporaryDirectory() as path:
+        yield path
+
+
 def test_the_states_of_kernels(start: Callable[..., RunningKernel], runtime: Path, tmp_path: Path) -> None:
     """Without it nobody knows which of ten kernels computes, hangs, or is only a file that was left."""
     busy = start(runtime / "kernel-busy.json")
@@ -111,22 +119,20 @@ def watch(pid: str) -> None:
     assert (process.returncode, err) == (0, b"")
 
 
-def test_what_dead_kernels_leave(start: Callable[..., RunningKernel], runtime: Path) -> None:
+def test_what_dead_kernels_leave(start: Callable[..., RunningKernel], runtime: Path, folder: str) -> None:
     """Files of dead kernels pile up; the file of a living one, removed, cuts its clients off for good."""
     dead = start(runtime / "kernel-dead.json", "--profile", "fast")
     sockets = Path(json.loads(dead.connection_file.read_text())["ip"]).parent
     # As Jupyter writes it: the file does not say whose it is, the kernel's log does.
     given = ConnectionInfo.new(kernel_name="async")
-    reserved = [zmq.Context.instance().socket(zmq.ROUTER) for _ in range(5)]
-    ports = [each.bind_to_random_port("tcp://127.0.0.1") for each in reserved]
-    for each in reserved:
-        each.close(0)
     names = ("hb", "shell", "stdin", "control", "iopub")
-    fields = given.as_dict() | {f"{name}_port": port for name, port in zip(names, ports, strict=True)}
+    fields = given.as_dict() | {f"{name}_port": number for number, name in enumerate(names, 1)}
+    fields |= {"transport": "ipc", "ip": f"{folder}/given/channel"}
     (runtime / "kernel-given.json").write_text(json.dumps(fields))
     logged = start(runtime / "kernel-given.json")
     wait_for_log(logged)
     (runtime / "kernel-unknown.json").write_text(json.dumps(given.as_dict() | {f"{each}_port": 1 for each in names}))
+    assert Path(folder, "given").is_dir()
     for each in (dead, logged):
         each.client.stop_channels()
         each.process.kill()
@@ -146,6 +152,7 @@ def test_what_dead_kernels_leave(start: Callable[..., RunningKernel], runtime: P
         f"removed  {runtime}/kernel-given.json",
     ]
     assert not sockets.exists()
+    assert not Path(folder, "given").exists()
 
 
 class FakeKernel:
