@@ -108,6 +108,7 @@ ONLY_IN: Mapping[str, str] = {"jedi": "shell", "rich": "cli.render", "trio": "sc
 
 LAZY: Mapping[tuple[str, str], str] = {
     ("launch", "async_kernel.kernel"): "ready first: kernel_info is answered before the kernel is imported",
+    ("launch", "async_kernel.runtime.kernel_log"): "ready first: the kernel imports it",
     ("launch", "async_kernel.runtime.log_file"): "10 ms, and the log is opened when the kernel is ready",
     ("__main__", "async_kernel.cli.main"): "click costs 40 ms, and the argv of a kernelspec does without",
     ("cli.start", "async_kernel.launch"): "it imports zmq, and the verbs that only list do without",
