@@ -20,7 +20,6 @@ from async_kernel.config.discovery import SAFE_PATH
 from async_kernel.config.profile import Profile
 from async_kernel.runtime.connection import Connection, connected, new_connection_file
 from async_kernel.runtime.identity import HELP_LINKS, kernel_info
-from async_kernel.runtime.kernel_log import KERNEL_LOG, Relay
 from async_kernel.runtime.patches import imports_from, signals_handled
 from async_kernel.runtime.reception import Report, tell_nobody
 from async_kernel.runtime.watchdog import bound_shutdown, watch_parent
@@ -126,7 +125,7 @@ class Log:
         self._began = time.monotonic()
         self._sys_path = tuple(sys.path)  # Not yet the cells', with the folder that the kernel was started in.
         self._file: Any = None
-        self._relay = Relay()
+        self._relay: Any = None
         self._thread = threading.Thread(target=self._open, name="KernelLog", daemon=True)
 
     @property
@@ -136,6 +135,9 @@ class Log:
 
     def start(self) -> None:
         """The kernel is ready."""
+        from async_kernel.runtime.kernel_log import KERNEL_LOG, Relay  # the kernel has imported it meanwhile
+
+        self._relay = Relay()
         KERNEL_LOG.addHandler(self._relay)
         self._thread.start()
 
@@ -143,7 +145,7 @@ class Log:
         """The kernel has ended."""
         if self._thread.ident is not None:
             self._thread.join(LOG_SECONDS)
-        KERNEL_LOG.removeHandler(self._relay)
+            self._relay.detach()
         if self._file is not None:
             self._file.end(self.uptime, reason or "asked to")
 

@@ -29,6 +29,10 @@ class Relay(logging.Handler):
         else:
             self._target.handle(record)
 
+    def detach(self) -> None:
+        """The kernel's log has no use for it any more."""
+        KERNEL_LOG.removeHandler(self)
+
     def to(self, target: logging.Handler) -> None:
         """From now on `target` gets each record, those first that wait for it."""
         self.acquire()

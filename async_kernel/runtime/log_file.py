@@ -91,7 +91,7 @@ class LogFile(logging.Handler):
             uptime: Seconds.
             reason: Why.
         """
-        self.say("INFO", "stopped", event="stopped", uptime=round(uptime, 3), reason=reason)
+        self.say("INFO", "stopped", event="stopped", uptime=round(uptime, 3), reason=self._shown(reason))
         self.close()
 
     def emit(self, record: logging.LogRecord) -> None:
