@@ -8,8 +8,6 @@ the truth lives in the profile.
 from __future__ import annotations
 
 import hashlib
-import importlib
-import importlib.util
 import inspect
 import json
 import os
@@ -26,6 +24,7 @@ from async_kernel.config.discovery import wrong_name
 from async_kernel.config.problems import Problem, ProfileError
 from async_kernel.config.profile import Profile, load_profile
 from async_kernel.errors import SetupError
+from async_kernel.factory import import_kernel_factory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -322,32 +321,3 @@ def remove_kernel_spec(name: str, *, kernel_dir: str | Path | None = None) -> Pa
     except OSError as exc:
         raise SetupError(f"{target} can't be removed: {exc.strerror or exc}") from exc
     return target
-
-
-def import_kernel_factory(text: str) -> Callable[..., Any]:
-    """The function that `kernel_factory` names.
-
-    Args:
-        text: `package.module:name`, or `/absolute/file.py:name`.
-
-    Raises:
-        SetupError: There is no such module, file or function.
-    """
-    place, _, name = text.rpartition(":")
-    try:
-        if place.endswith(".py"):
-            spec = importlib.util.spec_from_file_location("async_kernel_factory", place)
-            if spec is None or spec.loader is None:
-                raise ImportError(f"{place!r} is no Python file")
-            module = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(module)
-        else:
-            module = importlib.import_module(place)
-        factory: Any = module
-        for part in name.split("."):
-            factory = getattr(factory, part)
-    except (ImportError, OSError, ValueError, AttributeError) as exc:
-        raise SetupError(f"kernel_factory {text!r} can't be loaded: {exc}") from exc
-    if not callable(factory):
-        raise SetupError(f"kernel_factory {text!r} is not a function: {factory!r}")
-    return factory

@@ -12,10 +12,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from async_kernel.config.profile import Profile
+from async_kernel.factory import made_by
 from async_kernel.runtime.connection import Connection, connected, new_connection_file
 from async_kernel.runtime.identity import HELP_LINKS, kernel_info
 from async_kernel.runtime.patches import signals_handled
@@ -47,8 +49,12 @@ def launch(profile: Profile, connection_file: Path | None = None, report: Report
     """
     settings = profile.settings()
     path = new_connection_file() if connection_file is None else connection_file.absolute()
-    if profile.values["settings"]:
-        make_kernel(settings, path)  # Their names and values are the user's: refuse them before anything is bound.
+    change_environment(profile)
+    factory: str = profile.values["kernel_factory"]
+    make = partial(make_kernel, settings, path, factory)
+    if factory or profile.values["settings"]:
+        kernel = make()  # Names, values and code are the user's: refuse them before anything is bound.
+        make = lambda: kernel  # noqa: E731
     asked_to_end: list[int] = []
     with (
         signals_handled(_early_signals(asked_to_end)),
@@ -57,17 +63,18 @@ def launch(profile: Profile, connection_file: Path | None = None, report: Report
             transport=profile.values["transport"],
             ip=settings.get("ip", ""),
             kernel_name=profile.spec_name,
-            kernel_info=lambda: kernel_info(settings.get("help_links", HELP_LINKS)),
+            # A kernel of the user's own may answer in its own way.
+            kernel_info=None if factory else lambda: kernel_info(settings.get("help_links", HELP_LINKS)),
         ) as connection,
     ):
-        return serve(settings, path, connection, report, asked_to_end)
+        return serve(make, path, connection, report, asked_to_end)
 
 
 def serve(
-    settings: dict[str, Any], path: Path, connection: Connection, report: Report | None, asked_to_end: list[int]
+    make: Callable[[], Any], path: Path, connection: Connection, report: Report | None, asked_to_end: list[int]
 ) -> int:
     """Make the kernel, hand it the connection and run it until it is stopped."""
-    kernel = make_kernel(settings, path)
+    kernel = make()
     began = time.monotonic()
     tell: Report = report if report is not None and kernel.print_kernel_messages else lambda _event, _facts: None
 
@@ -90,11 +97,24 @@ def serve(
     return 0
 
 
-def make_kernel(settings: dict[str, Any], path: Path) -> Any:
-    """The kernel with its settings; imported here, when the channels are answering already."""
+def make_kernel(settings: dict[str, Any], path: Path, factory: str = "") -> Any:
+    """The kernel with its settings, made by `factory` where one is named.
+
+    The kernel's class is imported here: as a rule the channels are answering already.
+    """
     from async_kernel.kernel import Kernel
 
-    return Kernel({**settings, "connection_file": path})
+    settings = {**settings, "connection_file": path}
+    return made_by(factory, settings, Kernel) if factory else Kernel(settings)
+
+
+def change_environment(profile: Profile) -> None:
+    """Do what `env` says, for what is imported from here on, the cells, and their child processes."""
+    for name, text in profile.environment(os.environ).items():
+        if text is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = text
 
 
 def _early_signals(asked_to_end: list[int]) -> dict[signal.Signals, Callable[[int, object], None]]:

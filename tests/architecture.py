@@ -85,9 +85,10 @@ ROOMS: Mapping[str, Room] = {
     "kernel": Room((4, 1), "traitlets anyio"),
     # floor 5: application
     "folder_swap": Room((5, 0)),
+    "factory": Room((5, 0)),
     "kernelspec": Room((5, 1), "jupyter_core"),
     "launch": Room((5, 2)),
-    "cli": Room((5, 3), "click rich", "start render options run install uninstall list main", 800),
+    "cli": Room((5, 3), "click rich", "interpreter start render options run install uninstall list main", 800),
     # floor 6: face
     "__init__": Room((6, 0)),
     "__main__": Room((6, 0)),
@@ -103,6 +104,7 @@ ONLY_IN: Mapping[str, str] = {"jedi": "shell", "rich": "cli.render", "trio": "sc
 LAZY: Mapping[tuple[str, str], str] = {
     ("launch", "async_kernel.kernel"): "ready first: kernel_info is answered before the kernel is imported",
     ("__main__", "async_kernel.cli.main"): "click costs 40 ms, and the argv of a kernelspec does without",
+    ("cli.interpreter", "subprocess"): "only where a process can't become another",
     ("cli.start", "async_kernel.launch"): "it imports zmq, and the verbs that only list do without",
     ("cli.render", "rich.console"): "60 ms, only where colour is wanted",
     ("cli.render", "rich.table"): "60 ms, only where colour is wanted",

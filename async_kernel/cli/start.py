@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from async_kernel.cli.interpreter import change_interpreter
 from async_kernel.config.layers import Override
 from async_kernel.config.problems import Problem, ProfileError
 from async_kernel.config.profile import Profile, load_profile
@@ -20,7 +21,7 @@ from async_kernel.errors import SetupError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["FAULT", "guarded", "lacks", "run_kernel", "tell"]
+__all__ = ["FAULT", "arguments", "guarded", "lacks", "run_kernel", "tell"]
 
 FAULT = 2
 "The exit code when nothing was started or written, because of what was asked for."
@@ -63,6 +64,7 @@ def run_kernel(name: str, connection_file: str | None, overrides: Sequence[Overr
     # costs a tenth of the start. `launch` lets the collector go on from there.
     gc.disable()
     profile = load_profile(name, overrides=overrides)
+    change_interpreter(profile, arguments(name, connection_file, overrides))
     if fault := lacks(profile):
         raise SetupError(fault)
     tell_warnings(profile)
@@ -74,6 +76,13 @@ def run_kernel(name: str, connection_file: str | None, overrides: Sequence[Overr
         if not exc.key:
             raise
         raise ProfileError([Problem(profile.origin_of(exc.key).mark, str(exc))]) from exc
+
+
+def arguments(name: str, connection_file: str | None, overrides: Sequence[Override]) -> list[str]:
+    """What `python -m async_kernel` is given to run the same kernel; see `run_kernel`."""
+    file = [] if connection_file is None else ["-f", connection_file]
+    sets = [part for override in overrides for part in ("--set", f"{override.key}={override.text}")]
+    return ["run", *file, "--profile", name, *sets]
 
 
 def lacks(profile: Profile) -> str:
