@@ -145,7 +145,7 @@ def spec_content(
     values = profile.values
     metadata: dict[str, Any] = {
         "debugger": False,  # A frontend would offer its panel, and nothing would answer: it is not built yet.
-        "supported_encryption": ["curve"],
+        "supported_encryption": [] if values["encryption"] == "disabled" else ["curve"],
         MARKER: {"profile": reference or profile.reference, "digest": digest or profile_digest(profile)},
     }
     if provisioner := values["provisioner"]:

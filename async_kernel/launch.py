@@ -63,6 +63,7 @@ def launch(profile: Profile, connection_file: Path | None = None, report: Report
             transport=profile.values["transport"],
             ip=settings.get("ip", ""),
             kernel_name=profile.spec_name,
+            encryption=profile.values["encryption"],
             # A kernel of the user's own may answer in its own way.
             kernel_info=None if factory else lambda: kernel_info(settings.get("help_links", HELP_LINKS)),
         ) as connection,

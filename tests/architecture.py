@@ -78,9 +78,10 @@ ROOMS: Mapping[str, Room] = {
     "runtime": Room(
         (4, 0),
         "traitlets anyio msgspec comm jupyter_core",
-        "settings identity kernel_log messenger patches interrupts handlers publishing input_requests reception "
-        "timing variables connection dispatch jobs failures threads background watchdog parts lifecycle",
-        1800,
+        "settings kernel_settings identity kernel_log messenger patches interrupts handlers output_limit publishing "
+        "input_requests reception timing variables connection dispatch jobs failures threads background watchdog "
+        "parts lifecycle",
+        2300,
     ),
     "kernel": Room((4, 1), "traitlets anyio"),
     # floor 5: application

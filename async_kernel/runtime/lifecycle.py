@@ -39,6 +39,7 @@ class Owner(Living, Protocol):
     connection_file: Any
     transport: Any
     ip: Any
+    encryption: Any
     kernel_name: Any
     history: Any
     completer: Any
@@ -98,6 +99,7 @@ def _own_connection(kernel: Owner, info: ConnectionInfo | None) -> Any:
         transport=kernel.transport,
         ip=kernel.ip,
         kernel_name=kernel.kernel_name,
+        encryption=kernel.encryption,
         kernel_info=None,
     )
 

@@ -47,6 +47,7 @@ class Living(Handlers, Protocol):
     stdin: Any
     quiet: Any
     thread_output: Any
+    output_limit: Any
 
 
 class Parts:
@@ -75,7 +76,7 @@ class Parts:
         self.connection: Connection = connection
         self.callers: dict[SocketID, Caller] = callers
         self.messenger = connection.reception.messenger
-        self.publish: Publishing = Publishing(self.messenger, kernel.thread_output)
+        self.publish: Publishing = Publishing(self.messenger, kernel.thread_output, kernel.output_limit)
         self.session: Session = Session(connection.wire)
         self.run_modes: RunModes = RunModes(kernel.run_modes)
         self.aborts: Aborts = Aborts()
@@ -131,6 +132,7 @@ class Parts:
                 content = await handler(job)
                 if not immediate:  # That runs in the transport's thread, which must not wait for a full outbox.
                     self.output.flush()
+                    self.publish.settle(job)
                 if content is not None:
                     exchange.reply(content, timing(job, began) if exchange.msg_type == "execute_request" else None)
         except ClientError as error:
