@@ -79,8 +79,8 @@ ROOMS: Mapping[str, Room] = {
         (4, 0),
         "traitlets anyio msgspec comm jupyter_core",
         "settings kernel_settings identity kernel_log messenger patches interrupts handlers output_limit publishing "
-        "input_requests reception timing variables connection dispatch jobs failures threads background watchdog "
-        "parts lifecycle",
+        "input_requests reception timing variables connection comm_lanes dispatch jobs failures threads background "
+        "watchdog parts lifecycle",
         2300,
     ),
     "kernel": Room((4, 1), "traitlets anyio"),

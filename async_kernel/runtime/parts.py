@@ -18,6 +18,7 @@ from async_kernel.protocol.messages import error_content
 from async_kernel.protocol.run_modes import RunModes
 from async_kernel.protocol.session import Session
 from async_kernel.runtime.background import Background
+from async_kernel.runtime.comm_lanes import comm_lane
 from async_kernel.runtime.connection import Connection
 from async_kernel.runtime.dispatch import Aborts, Dispatch, Handlers
 from async_kernel.runtime.input_requests import InputRequests
@@ -45,6 +46,7 @@ class Living(Handlers, Protocol):
 
     run_modes: Any
     stdin: Any
+    comms: Any
     quiet: Any
     thread_output: Any
     output_limit: Any
@@ -89,10 +91,10 @@ class Parts:
             self.aborts,
             self._subshell,
             self.jobs.accepted,
+            comms=comm_lane(kernel.comms, callers[SocketID.shell]),
         )
         self.comm_manager: CommManager = CommManager(self.publish)
-        echo: dict[Name, TextSink] = {} if kernel.quiet else {"stdout": sys.stdout, "stderr": sys.stderr}
-        self.output: Output = Output(self.publish, echo=echo, parent=self.publish.parent)
+        self.output: Output = Output(self.publish, echo=self._echo(kernel), parent=self.publish.parent)
         self.background: Background = Background(self.publish, self.output)
         self.inputs: InputRequests = InputRequests(
             self.messenger, allowed=lambda: kernel.stdin == "allow", flush=self.output.flush
@@ -105,6 +107,10 @@ class Parts:
             user_code=USER_CODE,
             when_idle=when_idle,
         )
+
+    @staticmethod
+    def _echo(kernel: Living) -> dict[Name, TextSink]:
+        return {} if kernel.quiet else {"stdout": sys.stdout, "stderr": sys.stderr}
 
     def _subshell(self, subshell_id: str) -> Any:
         return self.subshells.get_shell(subshell_id)
