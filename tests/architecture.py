@@ -78,9 +78,9 @@ ROOMS: Mapping[str, Room] = {
     "runtime": Room(
         (4, 0),
         "traitlets anyio msgspec comm jupyter_core",
-        "settings kernel_settings identity kernel_log messenger patches interrupts handlers output_limit publishing "
-        "input_requests reception timing variables connection comm_lanes dispatch jobs failures threads background "
-        "watchdog parts lifecycle",
+        "settings kernel_settings identity kernel_log messenger patches interrupts handlers fd_capture output_limit "
+        "publishing input_requests reception timing variables connection comm_lanes dispatch jobs failures threads "
+        "background watchdog parts lifecycle",
         2300,
     ),
     "kernel": Room((4, 1), "traitlets anyio"),
