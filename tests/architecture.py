@@ -89,7 +89,12 @@ ROOMS: Mapping[str, Room] = {
     "factory": Room((5, 0)),
     "kernelspec": Room((5, 1), "jupyter_core"),
     "launch": Room((5, 2)),
-    "cli": Room((5, 3), "click rich", "interpreter start render options run install uninstall list main", 800),
+    "cli": Room(
+        (5, 3),
+        "click rich jupyter_client",
+        "interpreter start render options check run install uninstall list main",
+        800,
+    ),
     # floor 6: face
     "__init__": Room((6, 0)),
     "__main__": Room((6, 0)),
@@ -105,6 +110,8 @@ ONLY_IN: Mapping[str, str] = {"jedi": "shell", "rich": "cli.render", "trio": "sc
 LAZY: Mapping[tuple[str, str], str] = {
     ("launch", "async_kernel.kernel"): "ready first: kernel_info is answered before the kernel is imported",
     ("__main__", "async_kernel.cli.main"): "click costs 40 ms, and the argv of a kernelspec does without",
+    ("cli.run", "async_kernel.cli.check"): "only with --check: subprocess, and Jupyter's client",
+    ("cli.check", "jupyter_client.blocking.client"): "150 ms, and where it is broken, the check says so",
     ("cli.interpreter", "subprocess"): "only where a process can't become another",
     ("cli.start", "async_kernel.launch"): "it imports zmq, and the verbs that only list do without",
     ("cli.render", "rich.console"): "60 ms, only where colour is wanted",
