@@ -71,7 +71,7 @@ ROOMS: Mapping[str, Room] = {
         "IPython traitlets anyio",
         "compiler transform outstream display history lookup process_state startup execution magics "
         "subshell_magics setup interactive subshell subshells",
-        1900,
+        1950,
     ),
     "comm": Room((3, 0), "comm", lines=120),
     # floor 4: the kernel over its runtime

@@ -15,6 +15,7 @@ import os
 import select
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -36,6 +37,13 @@ PIPE_BYTES: Final = 1 << 20
 """What a pipe holds; Linux allows everybody so much. C code that keeps the GIL keeps the reader from reading too, so it
 would wait for ever if it wrote more at once."""
 READ_BYTES: Final = 1 << 16
+JOIN_SECONDS: Final = 1.0
+"How long the thread may take to end; it may wait for a slow client."
+DRAIN_SECONDS: Final = 12.0
+"""For so long a cell's end waits for its output: longer than a slow client may keep the thread, but not for ever, as a
+finalizer may flush while its own thread has a lock that publishing needs."""
+LOOK_SECONDS: Final = 0.1
+"After so long, who waits for the thread looks whether it lives."
 
 Write: TypeAlias = Callable[[str], object]
 
@@ -88,8 +96,9 @@ class FdCapture:
         self._writes = writes
         self._owner = owner
         self._streams: list[_Stream] = []
-        self._lock = threading.RLock()
-        self._draining = False
+        self._passed = threading.Condition()
+        self._passes = 0
+        self._passing = False
         self._stack = ExitStack()
         self._wake: tuple[int, int] = (-1, -1)
         self._thread: threading.Thread | None = None
@@ -130,20 +139,61 @@ class FdCapture:
             stream.restore()
         os.write(self._wake[1], b"x")
         if self._thread is not None:
-            self._thread.join(1)  # It may wait for a slow subscriber.
-        self.drain()
+            self._thread.join(JOIN_SECONDS)
+            if self._thread.is_alive():
+                log.warning("the last output of child processes may be missing: a client reads too slowly")
+            else:
+                self._pass()
 
     def drain(self) -> None:
-        """Pass on what was written until now: the reply of a cell comes after its output."""
-        with self._lock:
-            if self._draining:  # A finalizer flushes while this thread reads.
-                return
-            self._draining = True
+        """Wait until what was written until now is passed on: the reply of a cell comes after its output.
+
+        Only the thread reads. An interrupt can come into any other between the reading and the writing of a text.
+        """
+        if not self._streams or threading.current_thread() is self._thread:
+            return
+        deadline = time.monotonic() + DRAIN_SECONDS
+        with self._passed:
+            wanted = self._passes + 1 + self._passing
+            while self._passes < wanted and (self._passing or self._readable()) and self._reads():
+                if time.monotonic() > deadline:
+                    return
+                self._passed.wait(LOOK_SECONDS)
+
+    def _readable(self) -> bool:
+        poll = select.poll()
+        for stream in self._streams:
+            poll.register(stream.reader, select.POLLIN)
+        return any(events & select.POLLIN for _, events in poll.poll(0))
+
+    def _reads(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    def _read(self) -> None:
+        poll = select.poll()
+        poll.register(self._wake[0], select.POLLIN)
+        for stream in self._streams:
+            poll.register(stream.reader, select.POLLIN)
+        while self._wake[0] not in (ready := dict(poll.poll())):
+            for descriptor, events in ready.items():
+                if not events & select.POLLIN:  # A cell has closed the descriptor, and so has everybody else.
+                    poll.unregister(descriptor)
             try:
-                for stream in self._streams:
-                    self._pass_on(stream)
-            finally:
-                self._draining = False
+                self._pass()
+            except Exception:
+                log.exception("what was written to the file descriptors 1 and 2 could not be published")
+
+    def _pass(self) -> None:
+        with self._passed:
+            self._passing = True
+        try:
+            for stream in self._streams:
+                self._pass_on(stream)
+        finally:
+            with self._passed:
+                self._passing = False
+                self._passes += 1
+                self._passed.notify_all()
 
     def _pass_on(self, stream: _Stream) -> None:
         # No more than a pipe holds: a child process may write for ever.
@@ -160,23 +210,12 @@ class FdCapture:
             finally:
                 addressee.reset(token)
 
-    def _read(self) -> None:
-        poll = select.poll()
-        poll.register(self._wake[0], select.POLLIN)
-        for stream in self._streams:
-            poll.register(stream.reader, select.POLLIN)
-        while self._wake[0] not in (ready := [descriptor for descriptor, _ in poll.poll()]):
-            try:
-                self.drain()
-            except Exception:
-                log.exception("what was written to the descriptors %s could not be published", ready)
-
     def forget(self) -> None:
         """Close the ends that are read, in a child process after a fork: they are the parent's to read."""
         for stream in self._streams:
             os.close(stream.reader)
         self._streams = []
-        self._lock = threading.RLock()  # A thread of the parent may have held it.
+        self._passed = threading.Condition()  # A thread of the parent may have held it.
 
 
 def _widen(pipe: int) -> None:

@@ -43,7 +43,7 @@ class OutputLimit:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._cells: OrderedDict[str, _Cell] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # A finalizer may display something while it is held.
 
     def admit(
         self, msg_type: str, content: Content, parent: Any, extra: int = 0

@@ -98,6 +98,7 @@ class Output:
         self._ready: list[tuple[Parent, Name, str]] = []
         self._lock = threading.RLock()
         self.draining = False
+        self._drainer = 0
         self._wake: SimpleQueue[bool] = SimpleQueue()
         self.due = False
         self._flusher_pid = 0
@@ -116,7 +117,7 @@ class Output:
 
     def flush(self) -> None:
         """Publish what was written before this call, but lines that other running threads have not finished yet."""
-        if self.before_flush is not None:
+        if self.before_flush is not None and self._drainer != get_ident():
             self.before_flush()
         if self.entries or self._held or self._ready:
             self.drain(get_ident())
@@ -175,9 +176,11 @@ class Output:
                 return
             try:
                 self.draining = True
+                self._drainer = get_ident()
                 self._collect(flushed_thread)
                 self._send()
             finally:
+                self._drainer = 0
                 self.draining = False
 
     def _collect(self, flushed_thread: int | None) -> None:
