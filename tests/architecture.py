@@ -148,6 +148,7 @@ LAZY: Mapping[tuple[str, str], str] = {
     ("scheduling.sections", "ctypes"): "5 ms, only where a thread is interrupted",
     ("config.trust", "json"): "2 ms, only where there is such a file",
     ("config.problems", "difflib"): "3 ms, only on the way to an error message",
+    ("runtime.watchdog", "tempfile"): "only where a shutdown hangs",
     ("runtime.connection", "tempfile"): "only where the path of a socket would be too long",
     ("runtime.connection", "jupyter_core.paths"): "only where no connection file is named",
     ("shell.lookup", "IPython.core.completer"): "what completes code is imported with the first completion",
