@@ -1,6 +1,16 @@
 """A Jupyter kernel for Python that is concurrent, fast and configured by YAML profiles."""
 
-from __future__ import annotations
+# No `from __future__` here: it is an import too, and nothing may be imported before the next lines.
+import sys
+
+if (
+    sys.argv[:1] == ["-m"]
+    and ("-m", __name__) in zip(sys.orig_argv, sys.orig_argv[1:], strict=False)
+    and not sys.flags.safe_path
+):
+    # `python -m async_kernel` puts the working folder first. It may be a stranger's, with a `typing.py` in it: nothing
+    # that the kernel itself imports comes from there. (While a module is looked for, argv[0] is "-m".)
+    del sys.path[0]
 
 import importlib
 from typing import Any

@@ -8,11 +8,6 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-if __name__ == "__main__" and not sys.flags.safe_path:
-    # `python -m` puts the working folder first. It may be a stranger's, with a `zmq.py` in it: nothing that the kernel
-    # itself imports comes from there. For what cells import, the shell puts it back, behind the standard library.
-    del sys.path[0]
-
 from async_kernel.cli.start import guarded, run_kernel
 
 if TYPE_CHECKING:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 from typing import TYPE_CHECKING
 
-from async_kernel.config.schema import SCHEMA
+from async_kernel.config.kinds import ListOf
+from async_kernel.config.schema import SCHEMA, Setting
+from async_kernel.config.written import scalar
 from async_kernel.protocol.run_modes import all_concurrency_run_modes
 from async_kernel.typing import SocketID
 
@@ -46,30 +48,39 @@ def write_all(folder: Path) -> None:
 
 def settings_page() -> str:
     """Every key of a profile, from the one table that also checks profiles."""
-    rows = [
-        (
-            f"`{each.key}`",
-            each.kind.expected,
-            f"`{default_text(each.default)}`",
-            each.doc + ("" if each.effective else " *Not in effect yet.*"),
-        )
-        for each in SCHEMA.values()
-    ]
+    rows = [(f"[`{key}`](#{key})", f"`{default_text(each)}`", each.doc) for key, each in SCHEMA.items()]
+    sections = (section(each) for each in SCHEMA.values())
     return "\n".join(
         [
             "# Settings\n",
-            "The keys of a profile. This page is made from the table that checks profiles.\n",
-            *markdown_table(("key", "what it takes", "default", "meaning"), rows),
+            "The keys of a profile. This page is made from the table that checks profiles, and so is the JSON Schema",
+            "that `async-kernel schema` prints.\n",
+            *markdown_table(("key", "default", "meaning"), rows),
             "",
+            *sections,
         ]
     )
 
 
-def default_text(value: object) -> str:
-    """A default as it would be written in YAML."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return '""' if value == "" else str(value)
+def section(setting: Setting) -> str:
+    """Everything about one key: what it takes, and every other way to set it."""
+    ways = [f"`--set {setting.key}=…`", f"`ASYNC_KERNEL_{setting.key.upper()}`"]
+    if setting.option:
+        ways.insert(0, f"`--{setting.key.replace('_', '-')}`")
+    facts = [("takes", setting.kind.expected), ("default", f"`{default_text(setting)}`")]
+    if not setting.in_files_only:
+        facts.append(("also set by", ", ".join(ways)))
+    if setting.trait:
+        facts.append(("attribute", f"`{setting.trait}`"))
+    if isinstance(setting.kind, ListOf) and not setting.in_files_only:
+        facts.append(("append", f"`{setting.key}+:` keeps what is inherited"))
+    lines = [f"- {name}: {text}" for name, text in facts]
+    return "\n".join([f"## {setting.key}\n", f"{setting.doc}\n", *lines, ""])
+
+
+def default_text(setting: Setting) -> str:
+    """A default as it is written in YAML."""
+    return scalar(setting.written_default)
 
 
 def run_modes_table() -> str:

@@ -48,8 +48,9 @@ ROOMS: Mapping[str, Room] = {
     "config": Room(
         (1, 0),
         "yaml msgspec",
-        "problems tree plain_yaml yaml_tree interpolation kinds special schema discovery layers profile",
-        1100,
+        "problems tree plain_yaml yaml_tree interpolation kinds special schema json_schema trust discovery secrets "
+        "layers profile needs written",
+        1600,
     ),
     # floor 2: machinery
     "scheduling": Room(
@@ -69,29 +70,37 @@ ROOMS: Mapping[str, Room] = {
     "shell": Room(
         (3, 0),
         "IPython traitlets anyio pygments stack_data",
-        "compiler transform awaits tracebacks outstream display history completion lookup process_state startup "
-        "execution children commands packages command_magics timing_magics loop_magics magics subshell_magics setup "
-        "interactive subshell subshells",
-        2900,
+        "compiler transform awaits tracebacks formatting outstream display history completion lookup process_state "
+        "startup execution children commands packages command_magics timing_magics loop_magics magics subshell_magics "
+        "setup interactive subshell subshells",
+        3000,
     ),
     "comm": Room((3, 0), "comm", lines=120),
     # floor 4: the kernel over its runtime
     "runtime": Room(
         (4, 0),
         "traitlets anyio msgspec comm jupyter_core",
-        "settings identity kernel_log messenger patches interrupts handlers publishing input_requests reception "
-        "timing usage variables connection dispatch jobs failures threads background watchdog parts lifecycle",
-        1900,
+        "settings kernel_settings identity kernel_log log_file messenger patches interrupts handlers fd_capture "
+        "output_limit publishing input_requests reception timing usage variables connection comm_lanes dispatch jobs "
+        "failures threads background watchdog parts lifecycle",
+        2600,
     ),
     "kernel": Room((4, 1), "traitlets anyio"),
     # floor 5: application
     "folder_swap": Room((5, 0)),
+    "factory": Room((5, 0)),
     "spec_folder": Room((5, 1)),
     "kernelspec": Room((5, 2), "jupyter_core"),
     "chooser": Room((5, 3)),
     "embedding": Room((5, 3)),
     "launch": Room((5, 3)),
-    "cli": Room((5, 4), "click rich", "start render options run install uninstall list main", 800),
+    "cli": Room(
+        (5, 4),
+        "click rich zmq jupyter_core jupyter_client",
+        "interpreter files checks render lifecycle start completion options check run install uninstall list processes "
+        "lives logs asking kernels ps installation doctor show profile schema trust later main",
+        2100,
+    ),
     # floor 6: face
     "__init__": Room((6, 0)),
     "__main__": Room((6, 0)),
@@ -106,18 +115,43 @@ ONLY_IN: Mapping[str, str] = {"jedi": "shell", "rich": "cli.render", "trio": "sc
 
 LAZY: Mapping[tuple[str, str], str] = {
     ("launch", "async_kernel.kernel"): "ready first: kernel_info is answered before the kernel is imported",
+    ("cli.checks", "async_kernel.kernel"): "judges settings, only where there are any",
+    (
+        "cli.checks",
+        "async_kernel.runtime.settings",
+    ): "judges settings, only where there are any",
+    (
+        "cli.checks",
+        "async_kernel.shell.interactive",
+    ): "judges settings, only where there are any",
+    ("launch", "async_kernel.runtime.kernel_log"): "ready first: the kernel imports it",
+    ("launch", "async_kernel.runtime.log_file"): "10 ms, and the log is opened when the kernel is ready",
     ("__main__", "async_kernel.cli.main"): "click costs 40 ms, and the argv of a kernelspec does without",
+    ("cli.run", "async_kernel.cli.check"): "only with --check: subprocess, and Jupyter's client",
+    ("cli.check", "jupyter_client.blocking.client"): "150 ms, and where it is broken, the check says so",
+    ("cli.interpreter", "subprocess"): "only where a process can't become another",
     ("cli.start", "async_kernel.launch"): "it imports zmq, and the verbs that only list do without",
     ("shell.tracebacks", "pygments.formatters.terminal256"): "40 ms, with the first traceback",
     ("shell.tracebacks", "pygments.lexers.python"): "40 ms, with the first traceback",
     ("shell.tracebacks", "stack_data.core"): "40 ms, with the first traceback",
+    ("cli.start", "async_kernel.cli.lifecycle"): "rich, and only when the kernel is ready",
+    ("cli.start", "queue"): "only where somebody at a terminal wants to know of the kernel's life",
+    ("cli.main", "async_kernel.cli.doctor"): "a verb that `--help` does not wait for",
+    ("cli.main", "async_kernel.cli.logs"): "a verb that `--help` does not wait for",
+    ("cli.main", "async_kernel.cli.ps"): "a verb that `--help` does not wait for",
     ("cli.render", "rich.console"): "60 ms, only where colour is wanted",
+    ("cli.render", "rich.live"): "60 ms, only where a table is watched",
+    ("cli.render", "rich.panel"): "60 ms, only where colour is wanted",
     ("cli.render", "rich.table"): "60 ms, only where colour is wanted",
+    ("cli.render", "rich.tree"): "60 ms, only where colour is wanted",
     ("cli.render", "rich.text"): "60 ms, only where colour is wanted",
+    ("cli.show", "async_kernel.config.secrets"): "PyYAML costs 12 ms: only where a profile is shown",
     ("config.layers", "async_kernel.config.yaml_tree"): "PyYAML costs 12 ms: only for what the plain reader leaves",
     ("scheduling.sections", "ctypes"): "5 ms, only where a thread is interrupted",
+    ("config.trust", "json"): "2 ms, only where there is such a file",
     ("config.problems", "difflib"): "3 ms, only on the way to an error message",
     ("runtime.usage", "resource"): "there is none on Windows",
+    ("runtime.watchdog", "tempfile"): "only where a shutdown hangs",
     ("runtime.connection", "tempfile"): "only where the path of a socket would be too long",
     ("runtime.connection", "jupyter_core.paths"): "only where no connection file is named",
     ("shell.commands", "async_kernel.shell.children"): "terminals and pipes: 3 ms, with the first command",

@@ -50,7 +50,7 @@ def test_the_kernelspec_of_a_profile(kernels: Path) -> None:
         "language": "python",
         "interrupt_mode": "message",
         "kernel_protocol_version": "5.5.0",
-        "env": {},
+        "env": {"PYTHONSAFEPATH": "async_kernel:${PYTHONSAFEPATH}"},
         "metadata": {"debugger": False, "supported_encryption": ["curve"], "async_kernel": {"profile": "trio"}},
     }
 
@@ -78,6 +78,7 @@ def test_everything_that_a_profile_says_about_it(kernels: Path, tmp_path: Path) 
     assert path.name == "async-full"
     assert files(path).keys() == {"kernel.json", "logo-svg.svg"}
     assert spec["display_name"] == f"Full asyncio {sys.version_info[0]}.{sys.version_info[1]}"
+    assert spec["env"].pop("PYTHONSAFEPATH")  # as in every kernelspec
     assert spec["env"] == {"A": "$$x", "PATH": "/one:/two:${PATH}", "LIB": "${LIB}:/lib"}
     assert spec["argv"][0] == str(tmp_path / "profiles/bin/py")
     assert spec["metadata"]["kernel_provisioner"] == {"provisioner_name": "far", "config": {"host": "h", "port": None}}

@@ -11,9 +11,13 @@ import click
 
 from async_kernel import __version__
 from async_kernel.cli.install import install
+from async_kernel.cli.later import Later
 from async_kernel.cli.list import list_kernels
+from async_kernel.cli.profile import profile
 from async_kernel.cli.run import run
+from async_kernel.cli.schema import schema
 from async_kernel.cli.start import guarded
+from async_kernel.cli.trust import trust
 from async_kernel.cli.uninstall import uninstall
 
 if TYPE_CHECKING:
@@ -28,8 +32,34 @@ def cli() -> None:
     """A Jupyter kernel for Python that is concurrent, fast and configured by YAML profiles."""
 
 
-for _command in (run, install, uninstall, list_kernels):
+for _command in (run, install, uninstall, list_kernels, profile, schema, trust):
     cli.add_command(_command)
+
+
+def _logs() -> click.Command:
+    from async_kernel.cli.logs import logs
+
+    return logs
+
+
+def _doctor() -> click.Command:
+    from async_kernel.cli.doctor import doctor
+
+    return doctor
+
+
+def _ps() -> click.Command:
+    from async_kernel.cli.ps import ps
+
+    return ps
+
+
+for _later in (
+    Later("doctor", "Look for what would keep a kernel from starting.", _doctor),
+    Later("logs", "A kernel's log, and why the last one ended.", _logs),
+    Later("ps", "Running kernels, and what dead ones have left.", _ps),
+):
+    cli.add_command(_later)
 
 
 def main(argv: Sequence[str]) -> int:

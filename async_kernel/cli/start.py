@@ -6,24 +6,30 @@ Jupyter's way to a kernel goes through here too: nothing in it imports click or 
 from __future__ import annotations
 
 import gc
-import importlib.util
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from async_kernel.cli.checks import lacks, refused
+from async_kernel.cli.interpreter import change_interpreter
 from async_kernel.config.layers import Override
+from async_kernel.config.needs import missing_files
 from async_kernel.config.problems import Problem, ProfileError
 from async_kernel.config.profile import DEFAULT, PLACEHOLDER, Profile, load_profile
 from async_kernel.errors import SetupError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from typing import TextIO
 
-__all__ = ["FAULT", "guarded", "lacks", "run_kernel", "tell"]
+__all__ = ["FAULT", "arguments", "guarded", "lacks", "run_kernel", "tell"]
 
 FAULT = 2
 "The exit code when nothing was started or written, because of what was asked for."
+LAST_WORDS_SECONDS = 1.0
+"For so long an ending kernel waits for a terminal that takes no text."
 
 
 def tell(severity: str, text: str) -> None:
@@ -63,72 +69,75 @@ def run_kernel(name: str, connection_file: str | None, overrides: Sequence[Overr
     # costs a tenth of the start. `launch` lets the collector go on from there.
     gc.disable()
     profile = load_profile(DEFAULT if name == PLACEHOLDER else name, overrides=overrides)
-    set_environment(profile)
+    if problems := missing_files(profile):
+        raise ProfileError(problems)
+    change_interpreter(profile, arguments(name, connection_file, overrides))
     if fault := lacks(profile):
         raise SetupError(fault)
     tell_warnings(profile)
     from async_kernel.launch import launch  # it imports zmq, and the verbs that only list do without
 
+    report = reporter(profile) if is_watched(profile) else None
     try:
-        return launch(profile, Path(connection_file) if connection_file else None, reporter(profile))
+        return launch(profile, Path(connection_file) if connection_file else None, report)
     except SetupError as exc:
         if not exc.key:
             raise
-        raise ProfileError([Problem(profile.origin_of(exc.key).mark, str(exc))]) from exc
+        # The kernel refuses the first; whoever mends it wants to know of all.
+        raise ProfileError(refused(profile) or [Problem(profile.origin_of(exc.key).mark, str(exc))]) from exc
 
 
-def set_environment(profile: Profile) -> None:
-    """Do to this process's environment what `env` says: a kernelspec can't unset, and not every start is Jupyter's."""
-    for name, text in profile.environment(os.environ).items():
-        if text is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = text
-
-
-def lacks(profile: Profile) -> str:
-    """What `profile` needs and this interpreter has not, with the remedy; empty where nothing is missing."""
-    backend = profile.values["backend"]
-    if backend == "asyncio" or importlib.util.find_spec(backend) is not None:
-        return ""
-    said = profile.origin("backend")
-    return (
-        f"backend {backend!r} ({said.mark}) needs the package {backend!r}, which {sys.executable} does not have: "
-        f"{sys.executable} -m pip install {backend}"
-    )
+def arguments(name: str, connection_file: str | None, overrides: Sequence[Override]) -> list[str]:
+    """What `python -m async_kernel` is given to run the same kernel; see `run_kernel`."""
+    file = [] if connection_file is None else ["-f", connection_file]
+    sets = [part for override in overrides for part in ("--set", f"{override.key}={override.text}")]
+    return ["run", *file, "--profile", name, *sets]
 
 
 def tell_warnings(profile: Profile) -> None:
     """What the user should know of a profile, though it is used."""
     for warning in profile.warnings:
         tell("", str(warning))
-    if keys := profile.without_effect():
-        said = ", ".join(f"{key} ({profile.origin(key).mark})" for key in keys)
-        tell("warning", f"not built yet, so without effect: {said}")
 
 
-def reporter(profile: Profile) -> Callable[[str, Mapping[str, Any]], None] | None:
-    """What tells of the kernel's life on stderr, or None where nobody wants to know.
+def is_watched(profile: Profile) -> bool:
+    """Whether somebody wants to be told of the kernel's life.
 
     Somebody does who sits at a terminal (and did not start the kernel through Jupyter), or whose profile says so.
     """
     said: bool = profile.origin("print_kernel_messages").layer != "default"
     at_terminal = sys.stderr.isatty() and "JPY_PARENT_PID" not in os.environ
-    if not profile.values["print_kernel_messages"] or not (said or at_terminal):
-        return None
+    return profile.values["print_kernel_messages"] and (said or at_terminal)
 
-    # While the kernel runs, sys.stderr is the cells'.
-    terminal = sys.stderr
 
-    def line(text: str) -> None:
-        print(f"async-kernel: {text}", file=terminal, flush=True)
+def reporter(profile: Profile) -> Callable[[str, Mapping[str, Any]], None]:
+    """What tells of the kernel's life on stderr."""
+    from queue import SimpleQueue  # only where somebody wants to know
+
+    terminal = own_stderr()
+    events: SimpleQueue[tuple[str, Mapping[str, Any]]] = SimpleQueue()
+
+    def show() -> None:
+        from async_kernel.cli.lifecycle import follow  # rich, and only when the kernel is ready
+
+        follow(profile, terminal, events)
+
+    thread = threading.Thread(target=show, name="Lifecycle", daemon=True)
 
     def report(event: str, facts: Mapping[str, Any]) -> None:
+        # Signal handlers call this, and the thread that receives: neither may wait for a terminal, or for a lock.
+        events.put((event, facts))
         if event == "started":
-            values, file = profile.values, facts["connection_file"]
-            line(f"started (profile {profile.name}, {values['backend']}, {values['transport']}): {file}")
-            line(f"connect with: jupyter console --existing {file}    stop with Ctrl-C")
-        elif event == "stopped":
-            line(f"stopped after {facts['uptime']:.1f} s: {facts['reason'] or 'asked to'}")
+            thread.start()
+        elif event == "stopped" and thread.ident is not None:
+            thread.join(LAST_WORDS_SECONDS)
 
     return report
+
+
+def own_stderr() -> TextIO:
+    """The stderr of this process, a copy: `sys.stderr`, and perhaps descriptor 2, are the cells' while it runs."""
+    try:
+        return open(os.dup(sys.stderr.fileno()), "w", encoding=sys.stderr.encoding, errors="backslashreplace")
+    except OSError:
+        return sys.stderr  # one that is no file

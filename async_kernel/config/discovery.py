@@ -6,10 +6,30 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from async_kernel.config import trust
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["find", "folders", "is_path", "local_file", "profile_name", "profiles", "wrong_name"]
+__all__ = [
+    "SAFE_PATH",
+    "find",
+    "folders",
+    "in_folder",
+    "is_path",
+    "is_projects",
+    "local_file",
+    "profile_name",
+    "profiles",
+    "trust_file",
+    "trusted",
+    "user_folder",
+    "wrong_name",
+]
+
+SAFE_PATH = "async_kernel:"
+"""What our kernelspecs put before the value of PYTHONSAFEPATH. Where that variable is not empty, `python -m` does not
+look into the working folder, not even for the modules that it imports before the first line of this package."""
 
 SUFFIX = ".yaml"
 _ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
@@ -30,6 +50,11 @@ def is_path(text: str) -> bool:
 def profile_name(path: str) -> str:
     """The name of the profile in the file `path`."""
     return os.path.splitext(os.path.basename(path))[0]
+
+
+def is_projects(path: str) -> bool:
+    """Whether the file `path` is a project's own profile: its name means it in that project only."""
+    return os.path.basename(os.path.dirname(path)) == trust.PROJECT_FOLDER
 
 
 def local_file(path: str) -> str:
@@ -59,13 +84,45 @@ def _config_folder(environ: Mapping[str, str]) -> str:
     return os.path.join(environ.get("XDG_CONFIG_HOME") or os.path.join(home, ".config"), "jupyter")
 
 
+def user_folder(environ: Mapping[str, str]) -> str:
+    """The folder of the user's own profiles."""
+    return os.path.join(_config_folder(environ), "async-kernel", "profiles")
+
+
+def trust_file(environ: Mapping[str, str]) -> str:
+    """The file with the folders that the user trusts."""
+    return os.path.join(_config_folder(environ), "async-kernel", "trusted.json")
+
+
+def trusted(environ: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The folders of profiles of the trusted projects that the working folder is in, innermost first.
+
+    Each with what keeps it from being searched all the same; empty where nothing does.
+    """
+    try:
+        known = trust.read(trust_file(environ))
+    except trust.TrustFileError as exc:
+        return [(trust_file(environ), str(exc))]
+    if not known:
+        return []
+    try:
+        here = os.path.realpath(os.getcwd())
+    except OSError:
+        return []  # the working folder is gone
+    around = [folder for folder in known if here == folder or here.startswith(os.path.join(folder, ""))]
+    return [(os.path.join(f, trust.PROJECT_FOLDER), trust.fault(f)) for f in sorted(around, key=len, reverse=True)]
+
+
 def folders(environ: Mapping[str, str]) -> dict[str, str]:
     """The folders that are searched for a name, in order, with a word for each that says whose it is."""
     tail = ("jupyter", "async-kernel", "profiles")
     result = {
         path: "ASYNC_KERNEL_PROFILES" for path in environ.get("ASYNC_KERNEL_PROFILES", "").split(os.pathsep) if path
     }
-    result.setdefault(os.path.join(_config_folder(environ), *tail[1:]), "user")
+    for path, fault in trusted(environ):
+        if not fault:
+            result.setdefault(path, "trusted")
+    result.setdefault(user_folder(environ), "user")
     result.setdefault(os.path.join(sys.prefix, "share", *tail), "environment")
     if sys.platform == "win32":
         system = [os.path.join(environ["PROGRAMDATA"], *tail)] if "PROGRAMDATA" in environ else []
@@ -90,12 +147,17 @@ def profiles(environ: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
     """Name, file and whose it is of every profile that can be used by name; what is hidden by another is left out."""
     seen: set[str] = set()
     for folder, whose in folders(environ).items():
-        try:
-            files = sorted(os.listdir(folder))
-        except OSError:
-            continue  # searched places need not exist
-        for file in files:
-            name = file.removesuffix(SUFFIX)
-            if name != file and not name.endswith(".local") and not wrong_name(name) and name not in seen:
+        for name, path in in_folder(folder):
+            if name not in seen:
                 seen.add(name)
-                yield name, os.path.join(folder, file), whose
+                yield name, path, whose
+
+
+def in_folder(folder: str) -> list[tuple[str, str]]:
+    """Name and file of every profile in `folder`; none where it does not exist."""
+    try:
+        files = sorted(os.listdir(folder))
+    except OSError:
+        return []  # searched places need not exist
+    names = [(file.removesuffix(SUFFIX), os.path.join(folder, file)) for file in files if file.endswith(SUFFIX)]
+    return [(name, path) for name, path in names if not name.endswith(".local") and not wrong_name(name)]

@@ -11,7 +11,10 @@ from async_kernel.config.tree import Missing, Node, resolve_plain
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["interpolate"]
+__all__ = ["NAMED", "interpolate"]
+
+NAMED = r"\$\{[A-Za-z_][A-Za-z0-9_]*(?::[-?][^}]*)?\}"
+"""The form of a reference."""
 
 _REFERENCE = re.compile(r"\$(?:(\$)|\{([A-Za-z_][A-Za-z0-9_]*)(?::([-?])([^}]*))?\}|(\{))")
 

@@ -1,15 +1,15 @@
 """The kinds of value that a key may have. Each checks what was written and gives back its one normal form.
 
 `check` appends a problem for every fault and returns the node as well as it can; `null` never gets here (it means "the
-default" wherever a kind does not say otherwise).
+default" wherever a kind does not say otherwise). `schema` says the same to programs, as a JSON Schema.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import re
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Any
 
 from async_kernel.config.problems import Mark, Problem, Problems, suggest
 from async_kernel.config.tree import Missing, Node, Table
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 __all__ = [
+    "NUMBER",
+    "REFERENCE",
+    "TEXT",
+    "VALUE",
     "Bool",
     "Choice",
     "Free",
@@ -30,6 +34,17 @@ __all__ = [
     "one_of",
     "shown",
 ]
+
+
+TEXT, REFERENCE, VALUE = ({"$ref": f"#/definitions/{name}"} for name in ("text", "reference", "value"))
+"""In a JSON Schema: a text whose `${…}` are well-formed, one that holds a `${…}`, and any value with such texts."""
+
+NUMBER = {"type": "number", "minimum": 0, "maximum": sys.float_info.max}
+
+
+def whole(pattern: str) -> str:
+    """A regular expression that a whole text must match, in a language where patterns are searched for."""
+    return f"^(?:{pattern})$(?!\\n)"  # In Python, `$` also stands before a last line end.
 
 
 def shown(node: Node) -> str:
@@ -75,6 +90,10 @@ class Kind:
         """What `check` does where a value is present."""
         raise NotImplementedError
 
+    def schema(self) -> dict[str, Any]:
+        """The JSON Schema (draft 7) of what `check` accepts; null and the default are said elsewhere."""
+        raise NotImplementedError
+
     def refuse(self, node: Node, key: str, problems: Problems, remedy: str = "") -> Node:
         """Tell that `node` is not what is expected."""
         problems.append(
@@ -96,17 +115,29 @@ class Bool(Kind):
         word = (node.text or "").lower()
         return node.but(words[word]) if word in words else self.refuse(node, key, problems)
 
+    def schema(self) -> dict[str, Any]:
+        return {"anyOf": [{"type": "boolean"}, REFERENCE]}
+
 
 class Text(Kind):
-    """A text, optionally of a form: a regular expression, or a test that returns what is wrong with it."""
+    """A text, optionally of a form: a regular expression, or a test that returns what is wrong with it.
+
+    What the test says must also be said as a JSON Schema, in `form`.
+    """
 
     def __init__(
-        self, expected: str = "text", pattern: str = "", test: Callable[[str], str] | None = None, empty: bool = True
+        self,
+        expected: str = "text",
+        pattern: str = "",
+        test: Callable[[str], str] | None = None,
+        empty: bool = True,
+        form: Mapping[str, Any] | None = None,
     ) -> None:
         self.expected = expected
         self.pattern: str = pattern
         self.test: Callable[[str], str] | None = test
         self.empty: bool = empty
+        self.form: Mapping[str, Any] = form or {}
 
     def normal(self, node: Node, key: str, problems: Problems) -> Node:
         value = node.value
@@ -118,6 +149,14 @@ class Text(Kind):
         if self.test and (fault := self.test(value)):
             problems.append(Problem(node.mark, f"{key}: {fault}"))
         return node
+
+    def schema(self) -> dict[str, Any]:
+        form = dict(self.form)
+        if self.pattern:
+            form["pattern"] = whole(self.pattern)
+        if not self.empty:
+            form["minLength"] = 1
+        return {"allOf": [TEXT, {"anyOf": [form, REFERENCE]}]} if form else TEXT
 
 
 class Choice(Kind):
@@ -136,6 +175,9 @@ class Choice(Kind):
             return node
         return self.refuse(node, key, problems)
 
+    def schema(self) -> dict[str, Any]:
+        return {"anyOf": [{"enum": list(self.choices)}, REFERENCE]}
+
 
 class Number(Kind):
     """A number of seconds, not negative."""
@@ -145,9 +187,12 @@ class Number(Kind):
 
     def normal(self, node: Node, key: str, problems: Problems) -> Node:
         value = node.value
-        if isinstance(value, bool) or not isinstance(value, int | float) or not (0 <= value < math.inf):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= sys.float_info.max:
             return self.refuse(node, key, problems)
         return node.but(float(value))
+
+    def schema(self) -> dict[str, Any]:
+        return {"anyOf": [NUMBER, REFERENCE]}
 
 
 class Size(Kind):
@@ -161,12 +206,18 @@ class Size(Kind):
 
     def normal(self, node: Node, key: str, problems: Problems) -> Node:
         value = node.value
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)  # 1e6
         if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-            return node
+            return node.but(value)
         match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([A-Za-z]*)", value) if isinstance(value, str) else None
         if match is None or match[2].lower() not in self._units or len(match[1]) > 20:
             return self.refuse(node, key, problems)
         return node.but(int(float(match[1]) * self._units[match[2].lower()]))
+
+    def schema(self) -> dict[str, Any]:
+        text = whole(r"(?=[0-9.]{1,20}(?![0-9.]))[0-9]+(?:\.[0-9]+)? ?(?:[bB]|[kKmMgG][iI]?[bB])?")
+        return {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": text}, REFERENCE]}
 
 
 class PathText(Kind):
@@ -179,6 +230,9 @@ class PathText(Kind):
         if not isinstance(value, str) or not value or "\0" in value:
             return self.refuse(node, key, problems)
         return node.but(self.absolute(value, node.mark))
+
+    def schema(self) -> dict[str, Any]:
+        return {"allOf": [TEXT, {"anyOf": [{"pattern": whole(r"[^\0]+")}, REFERENCE]}]}
 
     @staticmethod
     def absolute(path: str, mark: Mark) -> str:
@@ -206,9 +260,17 @@ class ListOf(Kind):
             return self.refuse(node, key, problems)
         return node.but([self.item.check(item, f"{key}[{index}]", problems) for index, item in enumerate(items)])
 
+    def schema(self) -> dict[str, Any]:
+        item = self.item.schema()
+        array = {"type": "array", "items": item}
+        return {"anyOf": [array, item]} if self.single else array
+
 
 class Free(Kind):
-    """A mapping whose content is not this package's business; its keys may be held to a form."""
+    """A mapping whose content is not this package's business; its keys may be held to a form.
+
+    What the test of a key says must also be said as a JSON Schema, by `form`.
+    """
 
     expected = "a mapping"
 
@@ -219,12 +281,14 @@ class Free(Kind):
         required: Sequence[str] = (),
         depth: int = 99,
         keeps_null: bool = False,
+        form: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:
         self.expected = expected
         self.test_key: Callable[[str], str] | None = test_key
         self.required: Sequence[str] = required
         self.depth = depth
         self.keeps_null = keeps_null
+        self.form: Callable[[], Mapping[str, Any]] = form
 
     def normal(self, node: Node, key: str, problems: Problems) -> Node:
         if not isinstance(node.value, dict):
@@ -239,3 +303,7 @@ class Free(Kind):
             Problem(node.mark, f"{key}: {name!r} is missing") for name in self.required if name not in table
         )
         return node
+
+    def schema(self) -> dict[str, Any]:
+        required = {"required": list(self.required)} if self.required else {}
+        return {"type": "object", "additionalProperties": VALUE, **required, **self.form()}

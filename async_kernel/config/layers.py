@@ -83,6 +83,8 @@ def check(table: Table, problems: Problems) -> Table:
             problems.append(Problem(node.key_mark, f"unknown key {name!r}{hint and f' ({hint})'}"))
         elif key != name and not setting.kind.is_list:
             problems.append(Problem(node.key_mark, f"{name}: only a list can be appended to"))
+        elif key != name and setting.in_files_only:
+            problems.append(Problem(node.key_mark, f"{name}: it is not inherited: write {key!r}"))
         elif node.value is None:
             result[name] = node
         elif setting.in_files_only and not node.mark.line:
@@ -148,6 +150,9 @@ class Loader:
         self.layers: dict[str, str] = {}
         "The layer that a file, a variable or an option belongs to."
         self.folders: list[str] = list(discovery.folders(environ))
+        for folder, fault in discovery.trusted(environ):
+            if fault:
+                self.problems.append(Problem(Mark(folder), f"not searched, though trusted: {fault}", "warning"))
 
     def load(self, name: str, overrides: Sequence[Override]) -> tuple[str, Table]:
         """The file of the profile `name` (a name or a path) and all its layers merged."""
@@ -206,7 +211,7 @@ class Loader:
         result: Table = {}
         unset = list(missing(parents)) if parents else []
         self.problems.extend(unset)
-        for node in parents.value if parents and not unset else []:
+        for node in (parents.value or []) if parents and not unset else []:
             parent = self.find(node.value, node.mark, path)
             if parent is None:
                 continue

@@ -47,7 +47,7 @@ class Profile:
         put = object.__setattr__
         put(self, "path", os.path.abspath(path))
         put(self, "name", discovery.profile_name(path))
-        put(self, "reference", self.path if discovery.is_path(name) else name)
+        put(self, "reference", self.path if discovery.is_path(name) or discovery.is_projects(path) else name)
         put(self, "_tree", tree)
         put(self, "_layers", layers)
         put(self, "warnings", tuple(warnings))
@@ -61,7 +61,7 @@ class Profile:
     path: str
     "Its file, absolute."
     reference: str
-    "How to ask for it again, wherever one stands: its name, or the absolute path where it was given as a path."
+    "How to ask for it again, wherever one stands: its name, or its absolute path (given as one, or a project's own)."
     values: Mapping[str, Any]
     "The value of every key of the schema, defaults included."
     sources: tuple[str, ...]
@@ -81,7 +81,7 @@ class Profile:
         return "async" if self.name == DEFAULT else f"async-{self.name.lower()}"
 
     def origin(self, key: str) -> Origin:
-        """Where the value of `key` came from; `key` may lead into it with dots (`run_modes.shell.execute_request`).
+        """Where the value of `key` came from; with dots, `key` leads into it (`run_modes.shell.comm_msg`, `startup.0`).
 
         Raises:
             KeyError: The first part of `key` is no key of a profile.
@@ -90,28 +90,29 @@ class Profile:
         if found not in SCHEMA:
             found, _, rest = key.partition(".")
         setting = SCHEMA[found]
-        node: Node | None = self._tree.get(setting.key)  # pyright: ignore[reportAttributeAccessIssue]
-        while node is not None and rest and isinstance(node.value, dict):
-            if rest in node.value:
-                node, rest = node.value[rest], ""
+        node: Node | None = self.said.get(setting.key)
+        while node is not None and rest and isinstance(node.value, dict | list):
+            items = node.value
+            inner: Table = items if isinstance(items, dict) else {str(i): items[i] for i in range(len(items))}
+            if rest in inner:
+                node, rest = inner[rest], ""
             else:
                 first, _, rest = rest.partition(".")
-                node = node.value.get(first)
+                node = inner.get(first)
         if node is None:
             return _BUILT_IN
-        return Origin(self._layers.get(node.mark.file, "profile"), node.mark)  # pyright: ignore[reportAttributeAccessIssue]
+        return self.origin_at(node.mark)
 
     def origin_of(self, trait: str) -> Origin:
         """Where the value came from that `settings` has for the dotted attribute `trait`."""
-        return self.origin(key_of(trait) or f"settings.{trait}")
+        return self.origin(key_of(trait) or (trait if trait in SCHEMA else f"settings.{trait}"))
 
     def settings(self) -> dict[str, Any]:
         """Dotted attribute -> value, for `Kernel.load_settings`.
 
         Only what some layer says is in it (a kernel's own defaults stay), and always the backend and the kernel's name.
         """
-        said: Table = self._tree  # pyright: ignore[reportAttributeAccessIssue]
-        values = self.values
+        said, values = self.said, self.values
         result: dict[str, Any] = {"kernel_name": self.spec_name, **values["settings"]}
         for setting in SCHEMA.values():
             if setting.trait and setting.key in said:
@@ -139,10 +140,14 @@ class Profile:
                 result[name] = os.pathsep.join([*new, *kept] if how == "prepend" else [*kept, *new])
         return result
 
-    def without_effect(self) -> list[str]:
-        """The keys that some layer says and that nothing acts on yet."""
-        said: Table = self._tree  # pyright: ignore[reportAttributeAccessIssue]
-        return [key for key, setting in SCHEMA.items() if key in said and not setting.effective]
+    @property
+    def said(self) -> Table:
+        """What the layers say, with positions; keys that none of them says are not in it."""
+        return self._tree  # pyright: ignore[reportAttributeAccessIssue]
+
+    def origin_at(self, mark: Mark) -> Origin:
+        """The origin of what was written at `mark`."""
+        return Origin(self._layers.get(mark.file, "profile"), mark)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _copy(default: Any) -> Any:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from async_kernel.config.kinds import Bool, Choice, Free, Kind, ListOf, Number, PathText, Size, Text
+from async_kernel.config.kinds import VALUE, Bool, Choice, Free, Kind, ListOf, Number, PathText, Size, Text, whole
+from async_kernel.config.problems import Mark, Problems
 from async_kernel.config.special import Environment, Factory, RunModeTable, StartupEntry
+from async_kernel.config.tree import Node
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,10 +36,15 @@ class Setting(NamedTuple):
     "The dotted attribute of the kernel that it sets; empty where the launcher or the kernelspec uses it."
     option: bool = False
     "Whether `run` has an option of that name."
-    effective: bool = True
-    "False: accepted and checked, but nothing acts on it yet, and `run` says so."
     in_files_only: bool = False
     "True: neither a variable nor an option can set it."
+
+    @property
+    def written_default(self) -> Any:
+        """The default as a profile can say it: None (null) where its kind does not take the value itself."""
+        problems: Problems = []
+        self.kind.check(Node(self.default, Mark("default")), self.key, problems)
+        return None if problems else self.default
 
 
 def _placeholders(text: str) -> str:
@@ -57,6 +64,19 @@ def _attribute(name: str) -> str:
     return "" if all(map(str.isidentifier, name.split("."))) else f"{name!r} is not a dotted attribute of the kernel"
 
 
+def _attribute_form() -> Mapping[str, Any]:
+    """What `_attribute` says, as a JSON Schema."""
+    owned = [setting.trait for setting in SCHEMA.values() if setting.trait]
+    return {"propertyNames": {"pattern": whole(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"), "not": {"enum": owned}}}
+
+
+def _options_form() -> Mapping[str, Any]:
+    """The options of any backend; which backend it is only shows when all layers are merged."""
+    known = [name for names in BACKEND_OPTIONS.values() for name in names]
+    return {"properties": dict.fromkeys(known, VALUE), "additionalProperties": {"type": "null"}}
+
+
+_PLACEHOLDER_FORM = {"not": {"pattern": rf"\{{(?!(?:{'|'.join(PLACEHOLDERS)})\}})[^{{}}]*\}}"}}
 _FACTORY = r"(?:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*|[^:\0]+\.py):[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
 _MODULE = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
 _PROFILES = ListOf(Text("the name or path of a profile", empty=False), "a profile or a list of profiles", single=True)
@@ -66,16 +86,17 @@ _TABLE = (
             "The profiles to inherit from, by name or path. Later ones win; own keys win over all.",
             in_files_only=True),
     Setting("description", Text(), "", "One line on what the profile is for."),
-    Setting("display_name", Text(test=_placeholders, empty=False), "Python ({profile})",
+    Setting("display_name", Text(test=_placeholders, empty=False, form=_PLACEHOLDER_FORM), "Python ({profile})",
             "The name in the launcher; it may hold {profile} {env} {python} {backend} {version}."),
     Setting("backend", Choice("asyncio", "trio"), "asyncio", "The event loop that runs the cells.",
             "anyio_backend", True),
-    Setting("backend_options", Free("a mapping of options"), {}, "Options of the event loop, as anyio.run takes them.",
-            "anyio_backend_options"),
+    Setting("backend_options", Free("a mapping of options", form=_options_form), {},
+            "Options of the event loop, as anyio.run takes them.", "anyio_backend_options"),
     Setting("transport", Choice("tcp", "ipc"), "tcp", "How clients connect; ipc stays on this machine.",
             "transport", True),
-    Setting("encryption", Choice("disabled", "auto", "required"), "auto", "CURVE encryption of the channels.",
-            "encryption", True, effective=False),
+    Setting("encryption", Choice("disabled", "auto", "required"), "auto",
+            "CURVE on every channel: never, where the connection file has keys, or always (tcp).",
+            "encryption", True),
     Setting("ip", Text("an IP address, a host name or *", r"[A-Za-z0-9._:%-]+|\*"), "127.0.0.1",
             "The address that the channels are bound to (tcp).", "ip", True),
     Setting("quiet", Bool(), True, "False: what cells print is echoed to the terminal the kernel was started from.",
@@ -84,12 +105,11 @@ _TABLE = (
             "print_kernel_messages", True),
     Setting("run_modes", RunModeTable(), {}, "How requests are run: message type to queue, task, thread or direct.",
             "run_modes"),
-    Setting("comms", Choice("shell", "subshell", "thread"), "shell", "Where the handlers of comms run.", "comms",
-            effective=False),
+    Setting("comms", Choice("shell", "subshell", "thread"), "shell",
+            "Where handlers of comms run: the shell's event loop, a thread beside it, or workers.", "comms"),
     Setting("thread_output", Choice("creator", "latest", "log"), "creator", "Which cell gets the output of a thread.",
             "thread_output", True),
-    Setting("capture_fds", Bool(), True, "What C code and child processes write goes to the cell too.", "capture_fds",
-            effective=False),
+    Setting("capture_fds", Bool(), True, "What C code and child processes write goes to the cell too.", "capture_fds"),
     Setting("history", Choice("file", "memory", "off"), "file", "Where the history of the cells is kept.",
             "history", True),
     Setting("stdin", Choice("allow", "deny"), "allow", "Whether cells may ask the frontend for input.", "stdin", True),
@@ -97,7 +117,7 @@ _TABLE = (
             "shell.timeout", True),
     Setting("output_limit", Size(), 0,
             "How much a cell may print, like 10MB; the rest is cut with a notice. 0: no limit.",
-            "output_limit", True, effective=False),
+            "output_limit", True),
     Setting("subshell_namespace", Choice("shared", "isolated"), "shared", "Whose variables a subshell sees.",
             "subshell_namespace"),
     Setting("completer", Choice("jedi", "ipython", "off"), "jedi", "What completes code.", "completer", True),
@@ -105,17 +125,16 @@ _TABLE = (
             "The level of the kernel's own log.", "log_level", True),
     Setting("ipython_profile", Text("the name of an IPython profile", r"[^/\\\0]+"), "default",
             "The IPython profile whose startup files and configuration are used.", "ipython_profile", True),
-    Setting("settings", Free("a mapping of dotted attributes", _attribute, depth=1), {},
+    Setting("settings", Free("a mapping of dotted attributes", _attribute, depth=1, form=_attribute_form), {},
             "Any other attribute of the kernel, by its dotted path."),
     Setting("kernel_factory", Factory("module:name or file.py:name", _FACTORY), "",
-            "What makes the kernel: an import path, or a function in a file beside the profile.", effective=False),
+            "What makes the kernel: an import path, or a function in a file beside the profile."),
     Setting("startup", ListOf(StartupEntry(), "a list of code or {file: path}"), [],
             "Code to run in the user namespace before the first cell.", "startup"),
     Setting("extensions", ListOf(Text("the name of an IPython extension", _MODULE), "a list of IPython extensions"), [],
             "IPython extensions to load.", "extensions"),
     Setting("env", Environment(), {}, "Environment variables: text, {set|prepend|append: …}, or null to unset."),
-    Setting("python", PathText(), "", "The interpreter that runs the kernel (default: the one that installs it).",
-            effective=False),
+    Setting("python", PathText(), "", "The interpreter that runs the kernel (default: the one that installs it)."),
     Setting("logo", PathText(), "", "An image (SVG or PNG) for the launcher."),
     Setting("provisioner", Free("a mapping with a name", required=("name",), depth=1, keeps_null=True), {},
             "The kernel provisioner, copied to the kernelspec."),

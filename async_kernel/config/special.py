@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
-from async_kernel.config.kinds import Choice, Kind, ListOf, PathText, Text, one_of, shown
+from async_kernel.config.kinds import REFERENCE, TEXT, Choice, Kind, ListOf, PathText, Text, one_of, shown, whole
 from async_kernel.config.problems import Problem, Problems, suggest
 from async_kernel.config.tree import Missing, Node, Table
 from async_kernel.typing import MsgType, RunMode, SocketID
@@ -66,6 +67,24 @@ class RunModeTable(Kind):
                 problems.append(Problem(mode.key_mark, f"{where}: given twice, with and without its channel"))
             entry.value[msg_type] = mode
 
+    def schema(self) -> dict[str, Any]:
+        control = {name: self._mode_schema(name) for name in _TYPES}
+        shell = {name: mode for name, mode in control.items() if name not in _CONTROL_ONLY}
+        tables = {
+            channel: {"type": ["object", "null"], "properties": modes, "additionalProperties": False}
+            for channel, modes in zip(self._channels, (shell, control), strict=True)
+        }
+        twice = [
+            {"not": {"required": [name, "shell"], "properties": {"shell": {"type": "object", "required": [name]}}}}
+            for name in shell
+        ]
+        return {"type": "object", "properties": {**shell, **tables}, "additionalProperties": False, "allOf": twice}
+
+    @staticmethod
+    def _mode_schema(msg_type: str) -> dict[str, Any]:
+        modes = [mode for mode in _MODES if mode != "direct" or msg_type not in _NOT_DIRECT]
+        return {"anyOf": [{"enum": [*modes, None]}, REFERENCE]}
+
 
 class Environment(Kind):
     """Variable -> text, `{set|prepend|append: …}`, or null to unset it. In the normal form a text is `{set: text}`."""
@@ -74,7 +93,8 @@ class Environment(Kind):
     depth = 1
     keeps_null = True
     _action: Choice = Choice("set", "prepend", "append")
-    _parts: ListOf = ListOf(Text(), "a path or a list of paths", single=True)
+    _parts: ListOf = ListOf(Text("text without NUL", r"[^\0]*"), "a path or a list of paths", single=True)
+    _name: str = "[A-Za-z_][A-Za-z0-9_]*"
 
     def normal(self, node: Node, key: str, problems: Problems) -> Node:
         if not isinstance(node.value, dict):
@@ -82,7 +102,7 @@ class Environment(Kind):
         return node.but({name: self._variable(name, child, key, problems) for name, child in node.value.items()})
 
     def _variable(self, name: str, node: Node, key: str, problems: Problems) -> Node:
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        if not re.fullmatch(self._name, name):
             problems.append(Problem(node.key_mark, f"{key}: {name!r} is not the name of a variable"))
         where = f"{key}.{name}"
         if node.value is None:
@@ -109,6 +129,21 @@ class Environment(Kind):
             problems.append(Problem(node.mark, f"{key}: a variable can't hold a NUL character"))
         return Text().check(node, key, problems)
 
+    def schema(self) -> dict[str, Any]:
+        text = {"anyOf": [Text(pattern=r"[^\0]*").schema(), {"type": ["number", "boolean"]}]}
+        action = {
+            "type": "object",
+            "properties": {"set": text, "prepend": self._parts.schema(), "append": self._parts.schema()},
+            "additionalProperties": False,
+            "minProperties": 1,
+            "maxProperties": 1,
+        }
+        return {
+            "type": "object",
+            "propertyNames": {"pattern": whole(self._name)},
+            "additionalProperties": {"anyOf": [{"type": "null"}, text, action]},
+        }
+
 
 class StartupEntry(Kind):
     """Code, or `{file: path}`. The normal form is `{code, origin}` or `{file, origin}` with an absolute path."""
@@ -123,6 +158,11 @@ class StartupEntry(Kind):
             return self.refuse(node, key, problems)
         file = PathText().check(node.value["file"], f"{key}.file", problems)
         return node.but({"file": file, "origin": origin})
+
+    def schema(self) -> dict[str, Any]:
+        properties = {"file": PathText().schema()}
+        file = {"type": "object", "properties": properties, "required": ["file"], "additionalProperties": False}
+        return {"anyOf": [TEXT, file]}
 
 
 class Factory(Text):

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from async_kernel.errors import SetupError
 from async_kernel.protocol.connection_info import ConnectionInfo
 from async_kernel.protocol.wire import Wire
-from async_kernel.runtime.reception import Reception
+from async_kernel.runtime.reception import Reception, Report, tell_nobody
 from async_kernel.transport import connection_file
+from async_kernel.transport.sockets import new_curve_keys
 from async_kernel.transport.zmq_transport import ZmqTransport
 from async_kernel.typing import Content
 
@@ -29,10 +32,15 @@ class Connection:
     Args:
         path: Where the connection file is.
         owned: Whether it was written here, so that it is removed when the connection is closed.
+        profile: The name of the kernel's profile; empty where it has none.
     """
 
-    def __init__(self, path: Path, owned: bool, reception: Reception, wire: Wire, transport: ZmqTransport) -> None:
+    def __init__(
+        self, path: Path, owned: bool, reception: Reception, wire: Wire, transport: ZmqTransport, profile: str
+    ) -> None:
         self.path: Path = path
+        self.profile: str = profile
+        self.began: float = time.time()
         self.reception: Reception = reception
         self.wire: Wire = wire
         self.transport: ZmqTransport = transport
@@ -42,6 +50,16 @@ class Connection:
     def info(self) -> ConnectionInfo:
         """Where the channels are, with the real ports."""
         return self.transport.info
+
+    def state(self, state: str, running: int) -> Content:
+        """What `kernel_info_reply` says beyond the specification, for `async-kernel ps`.
+
+        Args:
+            state: starting, idle or busy.
+            running: How many requests run.
+        """
+        began = datetime.fromtimestamp(self.began, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return {"pid": os.getpid(), "profile": self.profile, "state": state, "started": began, "running": running}
 
     def close(self, linger: float = 1.0) -> None:
         """Send what is left for at most `linger` seconds, close the channels, remove our files. Idempotent."""
@@ -90,6 +108,52 @@ def planned(path: Path, info: ConnectionInfo | None, *, transport: str, ip: str,
     return ConnectionInfo.new(transport=transport, ip=ip or LOCALHOST, kernel_name=kernel_name)
 
 
+class EncryptionError(SetupError):
+    """The channels would not be as `encryption` says."""
+
+    key = "encryption"
+
+
+WILDCARDS: Final = frozenset(("*", "0.0.0.0", "::", "[::]"))
+
+
+def private(info: ConnectionInfo, encryption: str, given: bool) -> ConnectionInfo:
+    """What to bind so that `encryption` is obeyed.
+
+    Args:
+        info: Where to listen, perhaps with CURVE keys.
+        encryption: `disabled`; `auto`: with CURVE where there are keys; or `required`: over tcp, with CURVE and on
+            named addresses only. The sockets of ipc are files that only their owner may connect to.
+        given: Whether `info` is a client's, which knows no other keys than those in it.
+
+    Raises:
+        EncryptionError: `info` can't be used so.
+    """
+    has_keys = info.curve_secretkey is not None
+    if encryption == "disabled" and has_keys:
+        raise EncryptionError(
+            "encryption: disabled, but the connection file has CURVE keys, and the client that wrote it will use them. "
+            "Say `auto`, or switch transport_encryption off in the client"
+        )
+    if encryption != "required" or info.transport == "ipc":
+        return info
+    if info.ip in WILDCARDS:
+        raise EncryptionError(
+            f"encryption: required, but ip {info.ip!r} means every address of this machine. "
+            "Name the one that clients connect to"
+        )
+    if not has_keys and given:
+        raise EncryptionError(
+            "encryption: required, but the connection file has no CURVE keys (curve_publickey, curve_secretkey). Let "
+            "the client that writes it make them (jupyter_client 8.9: KernelManager.transport_encryption = 'auto'), or "
+            "use ipc"
+        )
+    if has_keys:
+        return info
+    public, secret = new_curve_keys()
+    return info.replace(curve_publickey=public, curve_secretkey=secret)
+
+
 @contextmanager
 def connected(
     path: Path,
@@ -98,7 +162,10 @@ def connected(
     transport: str = "tcp",
     ip: str = "",
     kernel_name: str = "async",
+    profile: str = "",
+    encryption: str = "auto",
     kernel_info: Callable[[], Content] | None = None,
+    tell: Report = tell_nobody,
 ) -> Generator[Connection]:
     """Bind the channels and answer `kernel_info`; write the connection file unless it is there; undo both at the end.
 
@@ -107,6 +174,7 @@ def connected(
     """
     given = path.exists()
     plan = planned(path, info, transport=transport, ip=ip, kernel_name=kernel_name)
+    plan = private(plan, encryption, given or info is not None)
     wire = Wire(plan.key, plan.signature_scheme)
     # The transport greets subscribers in the name of the messenger, which sends through the transport.
     channels = ZmqTransport(
@@ -114,8 +182,13 @@ def connected(
         welcome=lambda topic: reception.messenger.welcome(topic),
         on_cut=lambda missed: reception.messenger.cut_notice(missed),
     )
-    reception = Reception(wire, channels, kernel_info)
-    connection = Connection(path, not given, reception, wire, channels)
+
+    def starting() -> Content:
+        known = {} if kernel_info is None else kernel_info()
+        return {**known, "async_kernel": connection.state("starting", 0)}
+
+    reception = Reception(wire, channels, None if kernel_info is None else starting, tell)
+    connection = Connection(path, not given, reception, wire, channels, profile)
     try:
         reception.open()
         if not given:

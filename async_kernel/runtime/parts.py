@@ -19,6 +19,7 @@ from async_kernel.protocol.messages import error_content
 from async_kernel.protocol.run_modes import RunModes
 from async_kernel.protocol.session import Session
 from async_kernel.runtime.background import Background
+from async_kernel.runtime.comm_lanes import comm_lane
 from async_kernel.runtime.connection import Connection
 from async_kernel.runtime.dispatch import Aborts, Dispatch, Handlers
 from async_kernel.runtime.input_requests import InputRequests
@@ -47,8 +48,10 @@ class Living(Handlers, Protocol):
 
     run_modes: Any
     stdin: Any
+    comms: Any
     quiet: Any
     thread_output: Any
+    output_limit: Any
 
 
 class Parts:
@@ -77,7 +80,7 @@ class Parts:
         self.connection: Connection = connection
         self.callers: dict[SocketID, Caller] = callers
         self.messenger = connection.reception.messenger
-        self.publish: Publishing = Publishing(self.messenger, kernel.thread_output)
+        self.publish: Publishing = Publishing(self.messenger, kernel.thread_output, kernel.output_limit)
         self.session: Session = Session(connection.wire)
         self.run_modes: RunModes = RunModes(kernel.run_modes)
         self.aborts: Aborts = Aborts()
@@ -90,27 +93,42 @@ class Parts:
             self.aborts,
             self._subshell,
             self.jobs.accepted,
+            connection.reception.refuse,
+            comms=comm_lane(kernel.comms, callers[SocketID.shell]),
         )
         self.comm_manager: CommManager = CommManager(self.publish)
-        echo: dict[Name, TextSink] = {} if kernel.quiet else {"stdout": sys.stdout, "stderr": sys.stderr}
-        self.output: Output = Output(self.publish, echo=echo, parent=self.publish.parent)
-        self.background: Background = Background(self.publish, self.output)
+        self.output: Output = Output(self.publish, echo=self._echo(kernel), parent=self.publish.parent)
+        self.background: Background = Background(self.publish, self.output, self._failed)
         self.inputs: InputRequests = InputRequests(
             self.messenger, allowed=lambda: kernel.stdin == "allow", flush=self.output.flush
         )
         self.variables: Variables = Variables()
         self._scope = scope
-        self.interrupts: Interrupts = Interrupts(
+        self.interrupts: Interrupts = self._make_interrupts(when_idle)
+
+    def _make_interrupts(self, when_idle: Callable[[], None]) -> Interrupts:
+        return Interrupts(
             running=self.jobs.running,
             wake_input=self.inputs.interrupt,
             user_code=USER_CODE,
             when_idle=when_idle,
+            begun=self._interrupted,
         )
 
     @cached_property
     def usage(self) -> Usage:
         """What the process uses."""
         return Usage()
+
+    def _interrupted(self, count: int) -> None:
+        self.connection.reception.tell("interrupted", {"count": count})
+
+    def _failed(self, what: str, error: str) -> None:
+        self.connection.reception.tell("failed", {"what": what, "error": error})
+
+    @staticmethod
+    def _echo(kernel: Living) -> dict[Name, TextSink]:
+        return {} if kernel.quiet else {"stdout": sys.stdout, "stderr": sys.stderr}
 
     def _subshell(self, subshell_id: str) -> Any:
         return self.subshells.get_shell(subshell_id)
@@ -119,6 +137,11 @@ class Parts:
         shell = self.__dict__.get("shell")  # It is made after the signal handlers are set.
         cell = None if shell is None else shell.cells.get(id(job))
         return None if cell is None else cell.in_its_thread()
+
+    def state(self) -> Content:
+        """Whether it is busy, and who it is, for `async-kernel ps`."""
+        running = len(self.jobs.running())
+        return self.connection.state("busy" if running else "idle", running)
 
     def receive(self, job: Job[Any], handler: Callable[[Job[Any]], None]) -> None:
         """Take a job from the reception: an answer to `input()` goes to who waits for it, the rest to `handler`."""
@@ -139,10 +162,11 @@ class Parts:
                 content = await handler(job)
                 if not immediate:  # That runs in the transport's thread, which must not wait for a full outbox.
                     self.output.flush()
+                    self.publish.settle(job)
                 if content is not None:
                     exchange.reply(content, timing(job, began) if exchange.msg_type == "execute_request" else None)
         except ClientError as error:
-            log.warning("%s", error)
+            self.connection.reception.refuse("content", "%s", error)
         except KernelInterruptError as error:
             log.info("%s was interrupted: %s", job["msg"]["header"]["msg_type"], error)
         except (Exception, KeyboardInterrupt):
@@ -189,8 +213,8 @@ class Parts:
             self.callers[SocketID.control].call_direct(callback)
         if msg_ids or subshell_id is not None:
             self.cancel(self.jobs.matching(msg_ids, subshell_id))
-        else:
-            self.interrupts.request()
+        elif not self.interrupts.request():
+            self._interrupted(0)
 
     def cancel(self, entries: Iterable[Entry]) -> None:
         """End requests: what runs is interrupted, what waits is answered with the error when its turn comes."""

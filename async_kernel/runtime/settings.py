@@ -13,7 +13,7 @@ import traitlets
 
 from async_kernel.errors import SetupError
 
-__all__ = ["PathTrait", "SettingError", "check", "split"]
+__all__ = ["PathTrait", "SettingError", "check", "faults", "split"]
 
 
 _NOBODY: Final = traitlets.HasTraits()
@@ -81,6 +81,19 @@ def split(
         else:
             raise SettingError(key, f"{path!r} holds no settings; expected a kernel setting or shell.<name>")
     return own, of_shell
+
+
+def faults(
+    kernel: type[traitlets.HasTraits], shell: Callable[[], type[traitlets.HasTraits]], settings: Mapping[str, Any]
+) -> list[SettingError]:
+    """What `split` would raise for each of the settings."""
+    result: list[SettingError] = []
+    for key, value in settings.items():
+        try:
+            split(kernel, shell, {key: value})
+        except SettingError as error:
+            result.append(error)
+    return result
 
 
 def _from_text(trait: Any, text: str) -> Any:

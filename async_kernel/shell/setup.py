@@ -16,6 +16,7 @@ from IPython.utils import PyColorize
 
 from async_kernel.shell.commands import Commands
 from async_kernel.shell.display import CellPayloads
+from async_kernel.shell.formatting import quick_format
 from async_kernel.shell.history import HistoryMode, KernelHistory
 from async_kernel.shell.outstream import Output
 from async_kernel.shell.process_state import ENVIRONMENT, ProcessState
@@ -111,6 +112,13 @@ class KernelSetup(Commands):
         """Show tracebacks from their first frame on: those that get here begin with the code of the cell."""
         super().init_traceback_handlers(custom_exceptions)
         self.InteractiveTB = Tracebacks(mode=self.xmode, theme_name=self.colors, tb_offset=0)
+
+    def init_display_formatter(self) -> None:
+        """Values of plain types take a short way to their mime bundle."""
+        super().init_display_formatter()
+        # On the instance: a subclass of a class with traits costs a millisecond when it is made.
+        formatter: Any = self.display_formatter
+        formatter.format = quick_format(formatter)
 
     def init_environment(self) -> None:
         """Tell the programs that cells start about the frontend."""

@@ -128,8 +128,11 @@ def _run_app(shell: Any) -> None:
 
 
 def _find_modules_in_working_folder() -> None:
-    """Let modules in the working folder be imported, after those of the standard library."""
-    if "" not in sys.path and not sys.flags.safe_path:
+    """Let modules in the working folder be imported, after those of the standard library.
+
+    Not where the user has PYTHONSAFEPATH. The interpreter's flag says nothing: our kernelspecs set it for the start.
+    """
+    if "" not in sys.path and not os.environ.get("PYTHONSAFEPATH"):
         names = [os.path.basename(path) for path in sys.path]
         sys.path.insert(next((i for i, name in enumerate(names) if name in {"site-packages", "dist-packages"}), 0), "")
 

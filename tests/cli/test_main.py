@@ -90,7 +90,7 @@ def test_a_strangers_folder_is_only_a_folder(home: Path) -> None:
         (hostile / place).mkdir(parents=True, exist_ok=True)
         (hostile / place / "default.yaml").write_text("startup: [evil()]\ndescription: evil")
         (hostile / place / "evil.yaml").write_text("startup: [evil()]")
-    for name in ("yaml", "click", "zmq", "pathlib", "jupyter_core"):
+    for name in ("__future__", "typing", "yaml", "click", "zmq", "pathlib", "jupyter_core"):
         (hostile / f"{name}.py").write_text("raise SystemExit('evil')")
     for argv in (
         ["list"],

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from async_kernel.cli import start
-from async_kernel.config.kinds import Choice
 from async_kernel.config.problems import Mark
 from async_kernel.config.profile import Origin, load_profile
 from async_kernel.config.schema import SCHEMA
 from async_kernel.errors import SetupError
+from async_kernel.protocol.connection_info import ConnectionInfo
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -123,11 +123,49 @@ def test_what_launch_refuses_is_told_without_a_traceback(run: Run, launched: Any
 
 def test_a_setting_that_the_kernel_refuses_is_told_with_its_place(run: Run, launched: Any, home: Path) -> None:
     """Only the kernel knows its attributes, only the profile where one was written."""
-    (home / "profiles/p.yaml").write_text("settings:\n  shell.nonsense: 3\n")
-    launched.error = SetupError("the shell has no setting 'nonsense'")
-    launched.error.key = "shell.nonsense"
-    place = f"{home}/profiles/p.yaml:2:19"
-    assert run("run", "--profile", "p") == (2, "", f"{place}: error: the shell has no setting 'nonsense'\n")
+    (home / "profiles/p.yaml").write_text("settings:\n  shell.timout: 3\n  kernel_nam: x\n")
+    launched.error = SetupError("the shell has no setting 'timout'")
+    launched.error.key = "shell.timout"
+    lines = (
+        "2:17: error: setting 'shell.timout': AsyncInteractiveShell has no setting 'timout' "
+        "(did you mean 'shell.timeout'?)",
+        "3:15: error: setting 'kernel_nam': Kernel has no setting 'kernel_nam' (did you mean 'kernel_name'?)",
+    )
+    expected = "".join(f"{home}/profiles/p.yaml:{line}\n" for line in lines)
+    assert run("run", "--profile", "p") == (2, "", expected)
+
+
+def test_a_setting_of_a_kernel_that_somebody_else_makes(run: Run, launched: Any, home: Path) -> None:
+    """Which settings it has only itself knows."""
+    (home / "profiles/f.py").write_text("")
+    (home / "profiles/p.yaml").write_text("settings:\n  mine: 3\nkernel_factory: f.py:make\n")
+    launched.error = SetupError("MyKernel has no setting 'mine'")
+    launched.error.key = "mine"
+    code, _, err = run("run", "--profile", "p")
+    assert (code, err.splitlines()[-1]) == (2, f"{home}/profiles/p.yaml:2:9: error: MyKernel has no setting 'mine'")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("startup: [{file: a.py}]", "1:18: error: startup[0].file: there is no file '{folder}/a.py'"),
+        (
+            "kernel_factory: a.py:make",
+            "1:17: error: kernel_factory '{folder}/a.py:make' can't be loaded: "
+            "FileNotFoundError: no file '{folder}/a.py'",
+        ),
+        (
+            "python: bin/py",
+            "1:9: error: python: '{folder}/bin/py' does not exist: name an interpreter that has async_kernel installed",
+        ),
+    ],
+)
+def test_a_file_that_is_not_there(run: Run, launched: Any, home: Path, text: str, line: str) -> None:
+    """A kernel that starts without the code it was given is a surprise in the first cell."""
+    (home / "profiles/p.yaml").write_text(text)
+    folder = f"{home}/profiles"
+    assert run("run", "--profile", "p") == (2, "", f"{folder}/p.yaml:{line}\n".replace("{folder}", folder))
+    assert launched.profile is None
 
 
 def test_a_fault_of_ours_is_not_hidden(run: Run, launched: Any) -> None:
@@ -135,19 +173,6 @@ def test_a_fault_of_ours_is_not_hidden(run: Run, launched: Any) -> None:
     launched.error = ZeroDivisionError()
     with pytest.raises(ZeroDivisionError):
         run("run", "-f", "c.json")
-
-
-def test_what_has_no_effect_yet_is_told(run: Run, launched: Any, home: Path) -> None:
-    """A setting that is silently ignored costs its author an afternoon."""
-    choices = {key: setting for key, setting in SCHEMA.items() if isinstance(setting.kind, Choice)}
-    key = next((key for key, setting in choices.items() if not setting.effective), None)
-    if key is None:
-        pytest.skip("everything has an effect")
-    (home / "profiles/p.yaml").write_text(f"{key}: {SCHEMA[key].default}\n")
-    code, _, err = run("run", "-f", "c.json", "--profile", "p")
-    assert code == 0
-    place = f"{home}/profiles/p.yaml:1:{len(key) + 3}"
-    assert err == f"async-kernel: warning: not built yet, so without effect: {key} ({place})\n"
 
 
 def test_warnings_are_told(run: Run, launched: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,24 +184,36 @@ def test_who_is_told_of_the_kernels_life(home: Path, monkeypatch: pytest.MonkeyP
     """A person at a terminal is; the log of a Jupyter server is not, unless the profile says so."""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     monkeypatch.delenv("JPY_PARENT_PID", raising=False)
-    assert start.reporter(load_profile("default"))
-    assert start.reporter(load_profile("fast")) is None
+    assert start.is_watched(load_profile("default"))
+    assert not start.is_watched(load_profile("fast"))
     monkeypatch.setenv("JPY_PARENT_PID", "1")
-    assert start.reporter(load_profile("default")) is None
+    assert not start.is_watched(load_profile("default"))
     (home / "profiles/p.yaml").write_text("print_kernel_messages: true")
-    assert start.reporter(load_profile("p"))
+    assert start.is_watched(load_profile("p"))
 
 
 def test_what_is_told(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (home / "profiles/p.yaml").write_text("print_kernel_messages: true")
+    """Whoever watches a kernel sees what happens to it; a flood of refused messages is a number."""
+    (home / "profiles/p.yaml").write_text("extends: default")
     report = start.reporter(load_profile("p"))
-    assert report is not None
-    report("started", {"connection_file": Path("/x/c.json"), "info": None})
-    report("stopped", {"uptime": 1.25, "reason": ""})
+    info = ConnectionInfo(hb_port=1, shell_port=2, stdin_port=3, control_port=4, iopub_port=5, key=b"secret")
+    report("started", {"connection_file": Path("/x/c.json"), "info": info})
+    report("interrupted", {"count": 2})
+    report("interrupted", {"count": 0})
+    report("failed", {"what": "task 'Task-1'", "error": "ValueError: \x1b[2Jno"})
+    for _ in range(1000):
+        report("refused", {"reason": "signature"})
+    report("stopped", {"uptime": 3725.25, "reason": ""})
     assert capsys.readouterr().err.splitlines() == [
         "async-kernel: started (profile p, asyncio, tcp): /x/c.json",
+        "async-kernel: listens at 127.0.0.1: heartbeat 1, shell 2, stdin 3, control 4, iopub 5",
         "async-kernel: connect with: jupyter console --existing /x/c.json    stop with Ctrl-C",
-        "async-kernel: stopped after 1.2 s: asked to",
+        "async-kernel: interrupt: 2 running requests",
+        "async-kernel: interrupt: nothing was running",
+        "async-kernel: failed in the background: task 'Task-1': ValueError: \\x1b[2Jno",
+        "async-kernel: refused 1 message: signature 1",
+        "async-kernel: refused 999 messages: signature 999",
+        "async-kernel: stopped after 1 h 2 min: asked to",
     ]
 
 

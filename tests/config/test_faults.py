@@ -156,6 +156,69 @@ FAULTY: list[tuple[str, list[str]]] = [
     ("quiet: true\n---\nquiet: false", ["2:1: error: a second document: a profile is one"]),
     ("quiet: true\ndescription: a\0b", ["2:15: error: character '\\x00' is not allowed in YAML"]),
     ("description: " + "[" * 60 + "]" * 60, ["1:54: error: nested more than 40 levels deep"]),
+    # what only a comparison with the JSON Schema showed
+    ("extends+: [fast]", ["1:1: error: extends+: it is not inherited: write 'extends'"]),
+    (
+        'env: {PATH: {append: ["/a", "b\\0c"]}}',
+        ["1:29: error: env.PATH.append[1]: expected text without NUL, got 'b\\x00c'"],
+    ),
+    (
+        "cell_timeout: 1" + "0" * 320,
+        ["1:15: error: cell_timeout: expected a number of seconds, 0 or more, got 1" + "0" * 320],
+    ),
+    # several faults in one file, of every layer of the check
+    (
+        "backend: tri\nhistori: off\nquiet: 1\nenv:\n  1X: a\n  A: {st: b}\n",
+        [
+            "1:10: error: backend: 'tri' is not one of asyncio, trio",
+            "2:1: error: unknown key 'histori' (did you mean 'history'?)",
+            "3:8: error: quiet: expected true or false, got 1",
+            "5:3: error: env: '1X' is not the name of a variable",
+            "6:7: error: env.A: 'st' is not one of set, prepend, append",
+        ],
+    ),
+    (
+        "extends: [nope.yaml, 'a b']\nextensions: [a b, c d]\nstartup:\n  - {code: x}\n  - 3\n",
+        [
+            "1:11: error: extends: there is no file '{folder}/nope.yaml'",
+            "1:22: error: extends: 'a b' is not a name: ASCII letters, digits, '-', '_' and '.' are, not beginning with '-' or '.'",
+            "2:14: error: extensions[0]: expected the name of an IPython extension, got 'a b'",
+            "2:19: error: extensions[1]: expected the name of an IPython extension, got 'c d'",
+            "4:5: error: startup[0]: expected code (text) or {file: path}, got a mapping",
+            "5:5: error: startup[1]: expected code (text) or {file: path}, got 3",
+        ],
+    ),
+    (
+        "run_modes:\n  execut_request: task\n  control:\n    debug_request: direct\n    shutdown_request: no\n  comm_msg: 3\n",
+        [
+            "2:3: error: run_modes: unknown message type 'execut_request' (did you mean 'execute_request'?)",
+            "4:20: error: run_modes.control.debug_request: 'direct' is not allowed for it: use one of queue, task, thread",
+            "5:23: error: run_modes.control.shutdown_request: 'no' is not one of queue, task, thread, direct",
+            "6:13: error: run_modes.comm_msg: expected one of queue, task, thread, direct, got 3",
+        ],
+    ),
+    (
+        "description: a ${NO:?tell me}\nlog_level: warn\nlog_level: info\nipython_profile: ${\n",
+        [
+            "1:14: error: ${NO} is not set: tell me",
+            "2:12: error: log_level: 'warn' is not one of debug, info, warning, error, critical (did you mean 'warning'?)",
+            "3:1: error: duplicate key 'log_level' (first in line 2)",
+            "4:18: error: '${' without a variable's name and '}' in '${' ('$$' is a '$')",
+        ],
+    ),
+    (
+        "kernel_factory: a b\npython: []\nlogo: {}\nprovisioner: 3\noutput_limit: -1\nip: ''\nsettings: {a b: 1, quiet: x}\n",
+        [
+            "1:17: error: kernel_factory: expected module:name or file.py:name, got 'a b'",
+            "2:9: error: python: expected a path, got a list",
+            "3:7: error: logo: expected a path, got a mapping",
+            "4:14: error: provisioner: expected a mapping with a name, got 3",
+            "5:15: error: output_limit: expected a size: bytes, or a number with kB, MB, GB, KiB, MiB or GiB, got -1",
+            "6:5: error: ip: expected an IP address, a host name or *, got ''",
+            "7:12: error: settings: 'a b' is not a dotted attribute of the kernel",
+            "7:20: error: settings: 'quiet' is set by the key 'quiet'",
+        ],
+    ),
 ]
 
 

@@ -100,6 +100,47 @@ def almost_plain(source: random.Random) -> str:
     return lines
 
 
+def flow(source: random.Random, depth: int = 3) -> str:
+    """Brackets in brackets, a few of them spoilt."""
+    kind = source.random()
+    if depth and kind < 0.3:
+        return (
+            "["
+            + source.choice((", ", ",", " , ")).join(flow(source, depth - 1) for _ in range(source.randint(0, 3)))
+            + "]"
+        )
+    if depth and kind < 0.6:
+        entries = (f"{source.choice('abcde')}: {flow(source, depth - 1)}" for _ in range(source.randint(0, 3)))
+        return source.choice(("{", "{ ")) + ", ".join(entries) + "}"
+    words = (
+        "1",
+        "two words",
+        "'q, ]'",
+        '"d: {}"',
+        "off",
+        "x-y",
+        "it's",
+        "1.5",
+        "-",
+        "a:b",
+        "",
+        "a b ",
+        "...",
+        "~",
+        "'a''b'",
+    )
+    return source.choice(words if source.random() < 0.3 else words[:8])
+
+
+def with_flow(source: random.Random) -> str:
+    tail = source.choice(("", " # c", "# c", " ", " ]", " x", ",", "   # ]"))
+    text = f"k: {flow(source)}{tail}\nl:\n  - {flow(source)}\n"
+    if source.random() < 1 / 8:
+        index = source.randrange(len(text))
+        text = text[:index] + source.choice(BITS) + text[index:]
+    return text
+
+
 def flat(node: Node | None) -> Any:
     if node is None:
         return None
@@ -117,7 +158,7 @@ def test_what_is_read_quickly_is_read_right(seed: int) -> None:
     source = random.Random(seed)
     read = 0
     for number in range(400):
-        text = (odd if number % 2 else almost_plain)(source)
+        text = (odd, almost_plain, with_flow, with_flow)[number % 4](source)
         quick = parse_plain(text, "f")
         if quick is not None:
             read += 1
@@ -136,6 +177,8 @@ def test_what_is_read_quickly_is_read_right(seed: int) -> None:
         "a: off\nb: yes\nc: 010\nd: 1e3\ne: .5\nf: 0o17\ng: 1.2.3\n",
         "a: b",
         "a: b \n\n\n",
+        "a: []\nb: {}\nc: [1, two words, 'x, y', \"${A:-b}\"]   # ]\nd: {e: 1, f: {g: [h]}, i: 'j: k'}\n",
+        'startup:\n  - {file: setup.py}\n  - import x\nPATH: {prepend: ["${HOME}/bin"]}\n',
     ],
 )
 def test_the_forms_that_are_read_quickly(text: str) -> None:
@@ -155,7 +198,16 @@ def test_the_forms_that_are_read_quickly(text: str) -> None:
         "a: ~\na: 1",
         "a: b\n  c",
         "a: 'b",
-        "a: [x]",
+        "a: [x, ]",
+        "a: [x",
+        "a: {x}",
+        "a: {x: }",
+        "a: {x: 1, x: 2}",
+        "a: {'x': 1}",
+        "a: [x: y]",
+        "a: [x]# c",
+        "a: [~]",
+        "a: [x,\n  y]",
         "a: ä",
         "a:\tb",
         "a: |\n  x",

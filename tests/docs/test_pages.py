@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from docs.generated import run_modes_table
+from async_kernel.config.schema import SCHEMA
+from docs.generated import run_modes_table, settings_page
 
 DOCS = Path(__file__).parents[2] / "docs"
 SCRIPT = re.compile(
@@ -52,3 +53,13 @@ def test_the_page_on_run_modes_has_every_request() -> None:
     assert "| `execute_request` | queue | queue |" in table
     assert "| `shutdown_request` | - | direct |" in table
     assert "{include} _generated/run_modes_table.md" in (DOCS / "run_modes.md").read_text("utf-8")
+
+
+def test_the_settings_reference_has_every_key() -> None:
+    """It is made from the table when the site is built, so it can't be stale; a key without a section could be."""
+    page = settings_page()
+    for key, setting in SCHEMA.items():
+        assert f"\n## {key}\n\n{setting.doc}" in page
+        assert f"| [`{key}`](#{key}) |" in page
+    assert "- also set by: `--cell-timeout`, `--set cell_timeout=…`, `ASYNC_KERNEL_CELL_TIMEOUT`\n" in page
+    assert "_generated/settings.md" in (DOCS / "profiles.md").read_text("utf-8")
