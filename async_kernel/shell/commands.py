@@ -70,10 +70,11 @@ class Commands(Lookup):
         """Start a process that ends with the shell; see `Child`."""
         from async_kernel.shell.children import Child  # with the first command
 
-        child = Child(command, sinks, ended=self.children.discard, **options)
-        self.children.add(child)
+        children: set[Any] = getattr(self, "main_shell", self).children  # A subshell's end with the main shell.
+        child = Child(command, sinks, ended=children.discard, **options)
+        children.add(child)
         if child.ended:  # Meanwhile.
-            self.children.discard(child)
+            children.discard(child)
         return child
 
     def end_children(self) -> None:

@@ -210,6 +210,7 @@ class TimingMagics(Magics):
             result = await shell.run_cell_async(cell)
         finally:
             shell.output.flush()
+            captured.ended = True
             addressee.reset(token)
         if DisplayHook.semicolon_at_end_of_expression(cell):
             shell.user_ns.pop(args.output, None)
@@ -229,10 +230,13 @@ class _Captured:
             "stderr": None if args.no_stderr else io.StringIO(),
         }
         self._outputs: list[Content] | None = None if args.no_display else []
+        self.ended = False  # What goes on after the cell prints to the cell.
         self.io = CapturedIO(self._texts["stdout"], self._texts["stderr"], self._outputs)
 
     def keep(self, msg_type: str, content: Content) -> bool:
         """Keep what a message shows; False where it is not to be kept."""
+        if self.ended:
+            return False
         if msg_type == "stream":
             if (text := self._texts[content["name"]]) is not None:
                 text.write(content["text"])

@@ -201,3 +201,98 @@ def test_an_interrupt_ends_the_command(kernel: RunningKernel, how: str) -> None:
         assert time.monotonic() < until, "the command goes on"
         os.sched_yield()
     assert kernel.run("!echo goes on")[0]["content"]["status"] == "ok"
+
+
+def talk(kernel: RunningKernel, code: str, *answers: str) -> tuple[str, list[str]]:
+    """Run a cell that asks; what it has printed, and its questions."""
+    msg_id = kernel.client.execute(code, allow_stdin=True)
+    questions: list[str] = []
+    for answer in answers:
+        questions.append(kernel.client.get_stdin_msg(timeout=TIMEOUT)["content"]["prompt"])
+        kernel.client.input(answer)
+    return text_of(kernel.collect(msg_id)[1]), questions
+
+
+def test_debuggers_ask_through_the_frontend(kernel: RunningKernel) -> None:
+    """`%debug`, `%pdb` and `breakpoint()` would wait at a terminal that is not there."""
+    kernel.run("def fail():\n    inner = 'seen'\n    1 / 0\nfail()")
+    shown, questions = talk(kernel, "%debug", "p inner", "q")
+    assert "'seen'" in shown
+    assert questions == ["ipdb> ", "ipdb> "]
+    kernel.run("%pdb on")
+    assert "'seen'" in talk(kernel, "fail()", "p inner", "q")[0]
+    kernel.run("%pdb off")
+    for mode in ("", "# task\n", "# thread\n"):
+        shown, questions = talk(
+            kernel, f"{mode}def f():\n    x = 6 * 7\n    breakpoint()\n    return x\nf();", "p x", "c"
+        )
+        assert "\n42\n" in shown
+        assert questions == ["(Pdb) ", "(Pdb) "]
+
+
+def test_autoreload(kernel: RunningKernel, tmp_path: Path) -> None:
+    """Who edits a module beside the notebook would see the old code."""
+    module = tmp_path / "edited_module.py"
+    module.write_text("def f():\n    return 1\n")
+    kernel.run(
+        f"import sys\nsys.path.insert(0, {str(tmp_path)!r})\n%load_ext autoreload\n%autoreload 2\nimport edited_module"
+    )
+    for mode, value in (("", 22), ("# task\n", 333)):
+        module.write_text(f"def f():\n    return {value}\n")
+        assert text_of(kernel.run(f"{mode}print(edited_module.f())")[1]) == f"{value}\n"
+    kernel.run("%autoreload 0")
+
+
+def test_quit_asks(kernel: RunningKernel) -> None:
+    """A kernel with the work of a day would be gone by a slip."""
+    for code in ("exit", "quit()"):
+        assert talk(kernel, code, "n")[1] == ["Stop the kernel? [y/N] "]
+    assert text_of(kernel.run("print('lives')")[1]) == "lives\n"
+
+
+def test_the_frontend_edits_and_pages(kernel: RunningKernel, tmp_path: Path) -> None:
+    """`%edit` and `%less` would look for an editor and a pager in a terminal."""
+    file = tmp_path / "text.txt"
+    file.write_text("to read\n")
+    for code, source in ((f"%edit {file}", "edit_magic"), (f"%less {file}", "page"), ("print?", "page")):
+        payload = kernel.run(code)[0]["content"]["payload"]
+        assert [each["source"] for each in payload] == [source]
+
+
+def test_a_kernel_that_ends_leaves_no_command(tmp_path: Path) -> None:
+    """What a notebook has started would go on when its kernel is gone."""
+    path = tmp_path / "k.json"
+    process = spawn(path)
+    wait_for_file(path, process)
+    kernel = RunningKernel(process, path)
+    pids: list[int] = []
+    for code in (
+        "# task\n!echo $$; sleep 60",
+        "# thread\ndef f():\n    !echo $$; trap '' INT; sleep 60; sleep 60\nf()",
+    ):
+        msg_id = kernel.client.execute(code)
+        while not (text := text_of([message := kernel.client.get_iopub_msg(timeout=TIMEOUT)])):
+            pass
+        assert message["parent_header"]["msg_id"] == msg_id
+        pids.append(int(text))
+    kernel.client.shutdown()
+    assert process.wait(TIMEOUT) == 0
+    kernel.stop()
+    until = time.monotonic() + TIMEOUT
+    while any(map(group_lives, pids)):
+        assert time.monotonic() < until, "a command goes on"
+        os.sched_yield()
+
+
+def test_a_timeout_ends_the_command(kernel: RunningKernel) -> None:
+    """A cell's time would be over, and its command go on."""
+    message = kernel.client.session.msg(
+        "execute_request", {"code": "!echo $$; sleep 60"}, metadata={"tags": ["timeout=0.3"]}
+    )
+    kernel.client.shell_channel.send(message)
+    _, messages = kernel.collect(message["header"]["msg_id"])
+    assert [m["content"]["ename"] for m in messages if m["msg_type"] == "error"] == ["TimeoutError"]
+    until = time.monotonic() + TIMEOUT
+    while group_lives(int(text_of(messages))):
+        assert time.monotonic() < until, "the command goes on"
+        os.sched_yield()
