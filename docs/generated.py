@@ -21,6 +21,7 @@ API = {
     "async_kernel.pending": "Pending",
     "async_kernel.asyncshell": "Shells",
     "async_kernel.comm": "Comms",
+    "async_kernel.embedding": "Embedding",
     "async_kernel.utils": "Utilities",
     "async_kernel.kernelspec": "Kernelspecs",
     "async_kernel.typing": "Types",

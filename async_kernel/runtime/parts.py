@@ -27,7 +27,6 @@ from async_kernel.runtime.interrupts import Interrupts
 from async_kernel.runtime.jobs import Entry, Jobs
 from async_kernel.runtime.publishing import Publishing
 from async_kernel.runtime.timing import timing
-from async_kernel.runtime.usage import Usage
 from async_kernel.runtime.variables import Variables
 from async_kernel.scheduling.caller import Caller
 from async_kernel.scheduling.context import current_job
@@ -116,8 +115,10 @@ class Parts:
         )
 
     @cached_property
-    def usage(self) -> Usage:
-        """What the process uses."""
+    def usage(self) -> Any:
+        """What measures what the process uses."""
+        from async_kernel.runtime.usage import Usage  # with the first request
+
         return Usage()
 
     def _interrupted(self, count: int) -> None:

@@ -290,8 +290,9 @@ def test_a_timeout_ends_the_command(kernel: RunningKernel) -> None:
         "execute_request", {"code": "!echo $$; sleep 60"}, metadata={"tags": ["timeout=0.3"]}
     )
     kernel.client.shell_channel.send(message)
-    _, messages = kernel.collect(message["header"]["msg_id"])
-    assert [m["content"]["ename"] for m in messages if m["msg_type"] == "error"] == ["TimeoutError"]
+    reply, messages = kernel.collect(message["header"]["msg_id"])
+    errors = [m["content"]["ename"] for m in messages if m["msg_type"] == "error"]
+    assert errors == ["TimeoutError"], (reply["content"], messages)
     until = time.monotonic() + TIMEOUT
     while group_lives(int(text_of(messages))):
         assert time.monotonic() < until, "the command goes on"
