@@ -20,7 +20,7 @@ from typing import IO, Any, Final, Literal, Protocol, TypeAlias
 from async_kernel.scheduling import event_loops
 from async_kernel.scheduling.context import addressee, current_job
 from async_kernel.scheduling.pending import Event
-from async_kernel.scheduling.sections import waits
+from async_kernel.scheduling.sections import uninterrupted, waits
 
 if sys.platform != "win32":
     import pty
@@ -93,6 +93,7 @@ class Child:
         returncode: As `subprocess` says it.
     """
 
+    @uninterrupted  # Else there might be a process that nobody knows.
     def __init__(
         self,
         command: str | Sequence[str],
