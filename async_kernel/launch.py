@@ -9,7 +9,6 @@ import gc
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,6 +19,7 @@ from async_kernel.runtime.connection import Connection, connected, new_connectio
 from async_kernel.runtime.identity import HELP_LINKS, kernel_info
 from async_kernel.runtime.patches import signals_handled
 from async_kernel.runtime.watchdog import bound_shutdown, watch_parent
+from async_kernel.threads import KernelThread
 from async_kernel.transport.connection_file import remove_stale
 
 __all__ = ["Report", "launch"]
@@ -76,7 +76,7 @@ def serve(
             gc.freeze()
             gc.enable()
             tell("started", {"connection_file": path, "info": connection.info})
-            threading.Thread(target=remove_stale, args=(path.parent,), name="RemoveStale", daemon=True).start()
+            KernelThread(target=remove_stale, args=(path.parent,), name="RemoveStale").start()
         elif event == "stopping":
             bound_shutdown(SHUTDOWN_SECONDS, lambda: connection.close(0.1))
 

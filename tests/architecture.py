@@ -37,13 +37,14 @@ ROOMS: Mapping[str, Room] = {
     # floor 0: vocabulary
     "typing": Room((0, 0), "msgspec"),
     "errors": Room((0, 0)),
+    "threads": Room((0, 0)),
     "interfaces": Room((0, 1), "msgspec"),
     # floor 1: pure; no thread, loop or socket
     "protocol": Room(
         (1, 0),
         "msgspec",
-        "jsonable messages content wire session exchange run_modes cell_policy connection_info",
-        1100,
+        "jsonable messages content wire session exchange run_modes cell_policy connection_info dap",
+        1200,
     ),
     "config": Room(
         (1, 0),
@@ -73,13 +74,14 @@ ROOMS: Mapping[str, Room] = {
         "magics subshell_magics setup interactive subshell subshells",
         2300,
     ),
+    "debugger": Room((3, 0), "anyio debugpy", "cells client stack variables debugger", 700),
     "comm": Room((3, 0), "comm", lines=120),
     # floor 4: the kernel over its runtime
     "runtime": Room(
         (4, 0),
         "traitlets anyio msgspec comm jupyter_core",
         "settings identity kernel_log messenger patches interrupts handlers publishing input_requests reception "
-        "timing variables connection dispatch jobs failures threads background watchdog parts lifecycle",
+        "timing variables connection dispatch jobs failures threads background debugging watchdog parts lifecycle",
         1800,
     ),
     "kernel": Room((4, 1), "traitlets anyio"),
@@ -99,7 +101,7 @@ ROOMS: Mapping[str, Room] = {
     "utils": Room((6, 0)),
 }
 
-ONLY_IN: Mapping[str, str] = {"jedi": "shell", "rich": "cli.render", "trio": "scheduling.trio_loop"}
+ONLY_IN: Mapping[str, str] = {"debugpy": "debugger.client", "jedi": "shell", "rich": "cli.render", "trio": "scheduling.trio_loop"}
 "Third-party modules that one module or room alone may import."
 
 LAZY: Mapping[tuple[str, str], str] = {
@@ -112,6 +114,9 @@ LAZY: Mapping[tuple[str, str], str] = {
     ("cli.render", "rich.console"): "60 ms, only where colour is wanted",
     ("cli.render", "rich.table"): "60 ms, only where colour is wanted",
     ("cli.render", "rich.text"): "60 ms, only where colour is wanted",
+    ("debugger.client", "debugpy"): "200 ms, and threads of its own: with the first debug session",
+    ("runtime.debugging", "async_kernel.debugger.cells"): "only where a client debugs",
+    ("runtime.debugging", "async_kernel.debugger.debugger"): "only where a client debugs",
     ("config.layers", "async_kernel.config.yaml_tree"): "PyYAML costs 12 ms: only for what the plain reader leaves",
     ("scheduling.sections", "ctypes"): "5 ms, only where a thread is interrupted",
     ("config.problems", "difflib"): "3 ms, only on the way to an error message",

@@ -113,6 +113,7 @@ class AdapterClient:
         self._seq = 0
         self._stream: Any = None
         self._lost = ""
+        self._initialized = _Waiting("attach")
 
     async def connect(self, address: tuple[str, int]) -> None:
         """Connect to the adapter.
@@ -126,35 +127,19 @@ class AdapterClient:
             raise ClientError(f"debugpy's adapter does not answer at {address[0]}:{address[1]}: {error}") from error
         self._spawn(self._read)
 
-    def send(self, command: str, arguments: Mapping[str, Any]) -> tuple[bytes, _Waiting]:
-        """A request as bytes, and what its response will be found by."""
-        self._seq += 1
-        message = {"seq": self._seq, "type": "request", "command": command, "arguments": arguments}
-        data = encode(message)
-        waiting = self._waiting[self._seq] = _Waiting(command)
-        return data, waiting
-
-    async def begin(self, command: str, arguments: Mapping[str, Any]) -> _Waiting:
-        """Send a request; `finish` waits for its response.
-
-        Raises:
-            ClientError: The connection is lost.
-        """
+    async def _begin(self, command: str, arguments: Mapping[str, Any]) -> _Waiting:
         if self._lost:
             raise ClientError(self._lost)
-        data, waiting = self.send(command, arguments)
+        self._seq += 1
+        data = encode({"seq": self._seq, "type": "request", "command": command, "arguments": arguments})
+        waiting = self._waiting[self._seq] = _Waiting(command)
         try:
             await self._stream.send(data)
         except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
             raise ClientError("the connection to debugpy's adapter was lost: attach again") from error
         return waiting
 
-    async def finish(self, waiting: _Waiting) -> dict[str, Any]:
-        """The response to a request that was begun.
-
-        Raises:
-            ClientError: The connection was lost before it came.
-        """
+    async def _finish(self, waiting: _Waiting) -> dict[str, Any]:
         await waiting.came.wait()
         if waiting.response is None:
             raise ClientError(f"{waiting.command}: {self._lost}")
@@ -166,7 +151,22 @@ class AdapterClient:
         Raises:
             ClientError: The connection is lost.
         """
-        return await self.finish(await self.begin(command, arguments or {}))
+        return await self._finish(await self._begin(command, arguments or {}))
+
+    async def attach(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Send `attach`, which is answered when the configuration is done; that is said here, breakpoints come later.
+
+        Raises:
+            ClientError: The connection is lost.
+        """
+        self._initialized = _Waiting("attach")
+        attach = await self._begin("attach", arguments)
+        attach.came = self._initialized.came
+        await attach.came.wait()
+        if attach.response is None and not self._lost:
+            attach.came = anyio.Event()
+            await self.request("configurationDone")
+        return await self._finish(attach)
 
     async def close(self) -> None:
         """End the connection; who still waits for a response hears of it. Idempotent."""
@@ -195,6 +195,8 @@ class AdapterClient:
 
     def _take(self, message: dict[str, Any]) -> None:
         if message["type"] == "event":
+            if message["event"] == "initialized":
+                self._initialized.came.set()
             self._on_event(message)
         elif message["type"] == "response" and (waiting := self._waiting.pop(message["request_seq"], None)):
             waiting.response = message

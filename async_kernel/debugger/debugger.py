@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import ast
-import contextlib
-import linecache
 import os
-import stat
 import sys
-import tokenize
 from collections.abc import Awaitable, Callable, Mapping
-from importlib.util import find_spec
 from typing import Any, Final, Protocol, TypeAlias
 
+from async_kernel.debugger.cells import CellFiles
 from async_kernel.debugger.client import AdapterClient, Spawn, listen
 from async_kernel.debugger.stack import KERNEL_RULES, users_frames
 from async_kernel.debugger.variables import FIRST_REFERENCE, Variables, assignment, rich_expression
@@ -23,24 +19,23 @@ from async_kernel.protocol.dap import failure, success
 from async_kernel.protocol.jsonable import unpack
 from async_kernel.typing import Content, Message, MsgType
 
-__all__ = ["Debugger"]
+__all__ = ["Debugger", "Surroundings"]
 
 Arguments: TypeAlias = dict[str, Any]
-Handler: TypeAlias = Callable[[Arguments], Awaitable[Content]]
+
+OURS: Final = frozenset({"connect", "host", "listen", "port", "processId", "redirectOutput", "subProcess"})
+"Arguments of `attach` that say where the debuggee is and what it is: a client need not know."
+NOT_PUBLISHED: Final = ("debugpySockets", "debugpyWaitingForServer", "debugpyAttach")
+"Events that debugpy has invented for clients of its own."
+EXCEPTION_PATHS: Final = ["Python Exceptions"]
 
 
 class Surroundings(Protocol):
     """What the debugger asks of the kernel around it."""
 
-    prefix: str
-    "What the file name of a cell begins with: a folder of this process."
-    suffix: str
     hash_method: str
     hash_seed: int
-
-    def file_of(self, code: str) -> str:
-        """The file name that a cell of this text is compiled with."""
-        ...
+    cells: CellFiles
 
     def names(self) -> Mapping[str, Any]:
         """The user's namespace."""
@@ -54,6 +49,288 @@ class Surroundings(Protocol):
         """What IPython's `user_expressions` says of an expression: a mime bundle, or an error."""
         ...
 
-    def paused(self, is_paused: bool) -> object:
+    def paused(self, is_paused: bool, /) -> object:
         """Code of the user was stopped, or all of it runs again: interrupts wait meanwhile."""
         ...
+
+
+class Debugger:
+    """The debugger of one kernel; call it in one thread, which has a running event loop and is hidden from debugpy.
+
+    debugpy is imported, and its adapter started, with the first `initialize`.
+
+    Args:
+        publish: Publishes each `debug_event`, in the name of the debug request that came last.
+        spawn: Starts a coroutine function in the event loop of the calling thread.
+        kernel: The kernel around it.
+    """
+
+    def __init__(self, publish: Publisher, spawn: Spawn, kernel: Surroundings) -> None:
+        self._publish = publish
+        self._spawn = spawn
+        self._kernel = kernel
+        self._variables = Variables(kernel.names, kernel.hidden_names)
+        self._parent: Message[Any] | None = None
+        self._client: AdapterClient | None = None
+        self._attached = False
+        self._breakpoints: dict[str, list[dict[str, Any]]] = {}
+        self._hook: Any = None
+        self.stopped_threads: set[int] = set()
+        "The threads that are paused, as debugpy numbers them."
+        self._handlers: Mapping[str, Callable[[Arguments], Awaitable[Content]]] = {
+            "attach": self._attach,
+            "configurationDone": self._configuration_done,
+            "copyToGlobals": self._copy_to_globals,
+            "debugInfo": self._debug_info,
+            "disconnect": self._disconnect,
+            "dumpCell": self._dump_cell,
+            "initialize": self._initialize,
+            "inspectVariables": self._inspect_variables,
+            "modules": self._modules,
+            "richInspectVariables": self._rich_inspect_variables,
+            "setBreakpoints": self._set_breakpoints,
+            "source": self._source,
+            "stackTrace": self._stack_trace,
+            "terminate": self._disconnect,
+            "variables": self._get_variables,
+        }
+
+    async def process_request(self, msg: Message[Any], /) -> Content:
+        """The content of the reply to a `debug_request`: a response of the Debug Adapter Protocol.
+
+        One that says no success also is an error reply (`status`, `ename`, `evalue`).
+
+        Raises:
+            ContentError: The content is not even a request.
+        """
+        request: DebugRequest = parse(MsgType.debug_request, msg["content"])
+        asked = {"seq": request.seq, "command": request.command}
+        self._parent = msg
+        try:
+            if request.type != "request":
+                raise ClientError(f"type: expected 'request', got {request.type!r}")
+            if handler := self._handlers.get(request.command):
+                answer = await handler(request.arguments)
+            else:
+                answer = await self._forward(request.command, request.arguments)
+        except ClientError as error:
+            answer = failure(asked, str(error))
+        answer = {**success(asked), **answer, **asked, "request_seq": request.seq}
+        if not answer["success"]:
+            why = str(answer.get("message") or f"{request.command} failed")
+            answer |= {"status": "error", "ename": "DebugError", "evalue": why, "traceback": [f"DebugError: {why}"]}
+        return answer
+
+    async def close(self) -> None:
+        """End the session, whatever it does: what is paused goes on. Idempotent."""
+        client, self._client = self._client, None
+        self._ended()
+        if client is not None:
+            await client.close()
+
+    # The session
+
+    async def _initialize(self, arguments: Arguments) -> Content:
+        await self.close()  # A client that has lost its state begins anew.
+        client = AdapterClient(self._spawn, self._on_event, self._on_lost)
+        await client.connect(await listen())
+        self._client = client
+        answer = await client.request("initialize", {"adapterID": "debugpy", **arguments})
+        if not answer.get("success"):
+            await self.close()
+        return answer
+
+    async def _attach(self, arguments: Arguments) -> Content:
+        if self._client is None:
+            raise ClientError("attach: there is no debug session: send initialize first")
+        if self._attached:
+            raise ClientError("attach: the debugger is attached already")
+        host, port = await listen()
+        given = {name: value for name, value in arguments.items() if name not in OURS}
+        rules = given.get("rules", [])
+        if not isinstance(rules, list):
+            raise ClientError(f"attach: rules: expected a list, got {rules!r:.100}")
+        answer = await self._client.attach(
+            {
+                **given,
+                "connect": {"host": host, "port": port},
+                "rules": [*rules, *KERNEL_RULES],
+                "redirectOutput": False,
+                "subProcess": False,
+            }
+        )
+        if answer.get("success"):
+            self._attached = True
+            self._hook = sys.breakpointhook
+            if "PYTHONBREAKPOINT" not in os.environ:
+                sys.breakpointhook = sys.modules["debugpy"].breakpoint
+        return answer
+
+    async def _configuration_done(self, _: Arguments) -> Content:
+        self._session("configurationDone")  # It was said to debugpy when the debugger was attached.
+        return {}
+
+    async def _disconnect(self, _: Arguments) -> Content:
+        if self._client is None:
+            raise ClientError("disconnect: there is no debug session")
+        try:
+            return await self._client.request("disconnect", {"restart": False, "terminateDebuggee": False})
+        finally:
+            await self.close()
+
+    def _session(self, command: str) -> AdapterClient:
+        if self._client is None or not self._attached:
+            raise ClientError(f"{command}: the debugger is not attached: send initialize and attach first")
+        return self._client
+
+    async def _forward(self, command: str, arguments: Arguments) -> Content:
+        return await self._session(command).request(command, arguments)
+
+    def _on_event(self, event: dict[str, Any]) -> None:
+        name, body = event["event"], event.get("body") or {}
+        if name == "stopped":
+            self._pause({*self.stopped_threads, body.get("threadId", 0)})
+        elif name == "continued" and body.get("allThreadsContinued", True):
+            self._pause(set())
+        elif name in ("continued", "thread") and body.get("reason") != "started":
+            self._pause(self.stopped_threads - {body.get("threadId")})
+        if name not in NOT_PUBLISHED and not (name == "output" and body.get("category") == "telemetry"):
+            self._publish("debug_event", event, parent=self._parent)
+
+    def _on_lost(self, reason: str) -> None:
+        self._client = None
+        was_attached = self._attached
+        self._ended()
+        if was_attached:
+            output = {"category": "important", "output": f"{reason}\n"}
+            for name, body in (("output", output), ("terminated", {})):
+                event = {"seq": 0, "type": "event", "event": name, "body": body}
+                self._publish("debug_event", event, parent=self._parent)
+
+    def _ended(self) -> None:
+        self._attached = False
+        self._breakpoints.clear()
+        self._pause(set())
+        if self._hook is not None:
+            sys.breakpointhook, self._hook = self._hook, None
+
+    def _pause(self, stopped: set[int]) -> None:
+        was_paused, self.stopped_threads = bool(self.stopped_threads), stopped
+        if was_paused != bool(stopped):
+            self._kernel.paused(bool(stopped))
+
+    # What Jupyter adds to the protocol
+
+    async def _debug_info(self, _: Arguments) -> Content:
+        kernel, cells = self._kernel, self._kernel.cells
+        return _body(
+            isStarted=self._attached,
+            hashMethod=kernel.hash_method,
+            hashSeed=kernel.hash_seed,
+            tmpFilePrefix=cells.prefix,
+            tmpFileSuffix=cells.suffix,
+            breakpoints=[{"source": path, "breakpoints": each} for path, each in self._breakpoints.items()],
+            stoppedThreads=sorted(self.stopped_threads),
+            richRendering=True,
+            exceptionPaths=EXCEPTION_PATHS,
+            copyToGlobals=True,
+        )
+
+    async def _dump_cell(self, arguments: Arguments) -> Content:
+        return _body(sourcePath=self._kernel.cells.dump(_need("dumpCell", arguments, "code", str)))
+
+    async def _source(self, arguments: Arguments) -> Content:
+        source = _need("source", arguments, "source", dict)
+        content = self._kernel.cells.read(_need("source", source, "path", str, "source.path"))
+        return _body(content=content, mimeType="text/x-python")
+
+    async def _inspect_variables(self, _: Arguments) -> Content:
+        return _body(variables=self._variables.inspect())
+
+    async def _get_variables(self, arguments: Arguments) -> Content:
+        reference = _need("variables", arguments, "variablesReference", int)
+        if reference < FIRST_REFERENCE:
+            return await self._forward("variables", arguments)
+        start, count = (_need("variables", {name: 0, **arguments}, name, int) for name in ("start", "count"))
+        return _body(variables=self._variables.children(reference, max(start, 0), max(count, 0)))
+
+    async def _rich_inspect_variables(self, arguments: Arguments) -> Content:
+        expression = _need("richInspectVariables", arguments, "variableName", str)
+        if arguments.get("frameId") is None or not self.stopped_threads:
+            found = self._kernel.rich(expression)
+            if found["status"] != "ok":
+                raise ClientError(f"richInspectVariables: {expression}: {found['ename']}: {found['evalue']}")
+            return _body(data=found["data"], metadata=found["metadata"])
+        answer = await self._evaluate(rich_expression(expression), arguments["frameId"], "clipboard")
+        if not answer.get("success"):
+            return answer
+        data, metadata = unpack(ast.literal_eval(answer["body"]["result"]))
+        return _body(data=data, metadata=metadata)
+
+    async def _copy_to_globals(self, arguments: Arguments) -> Content:
+        target, source = (_need("copyToGlobals", arguments, f"{end}VariableName", str) for end in ("dst", "src"))
+        frame = _need("copyToGlobals", arguments, "srcFrameId", int)
+        return await self._evaluate(assignment(target, source), frame, "repl")
+
+    async def _evaluate(self, expression: str, frame: int, context: str) -> Content:
+        return await self._forward("evaluate", {"expression": expression, "frameId": frame, "context": context})
+
+    async def _modules(self, arguments: Arguments) -> Content:
+        start = _need("modules", {"startModule": 0, **arguments}, "startModule", int)
+        count = _need("modules", {"moduleCount": 0, **arguments}, "moduleCount", int)
+        files = {name: getattr(module, "__file__", None) for name, module in sys.modules.copy().items()}
+        found = [
+            {"id": number, "name": name, "path": path}
+            for number, (name, path) in enumerate(files.items())
+            if isinstance(path, str) and path.endswith(".py")
+        ]
+        start = max(start, 0)
+        return _body(modules=found[start : start + count if count > 0 else None], totalModules=len(found))
+
+    # What is the protocol's, with a difference
+
+    async def _set_breakpoints(self, arguments: Arguments) -> Content:
+        client = self._session("setBreakpoints")
+        source = _need("setBreakpoints", arguments, "source", dict)
+        path = _need("setBreakpoints", source, "path", str, "source.path")
+        asked = _need("setBreakpoints", {"breakpoints": [], **arguments}, "breakpoints", list)
+        if asked and not os.path.isfile(path):
+            raise ClientError(f"setBreakpoints: there is no file {path!r}: send dumpCell first if it is a cell")
+        answer = await client.request("setBreakpoints", arguments)
+        if answer.get("success"):
+            given = answer["body"].get("breakpoints", [])
+            kept = [
+                {**wish, "line": got.get("line", wish.get("line"))}
+                for wish, got in zip(asked, given, strict=False)
+                if got.get("verified")
+            ]
+            self._breakpoints.pop(path, None)
+            if kept:
+                self._breakpoints[path] = kept
+        return answer
+
+    async def _stack_trace(self, arguments: Arguments) -> Content:
+        client = self._session("stackTrace")
+        start, levels = (_need("stackTrace", {name: 0, **arguments}, name, int) for name in ("startFrame", "levels"))
+        asked = {name: value for name, value in arguments.items() if name not in ("startFrame", "levels")}
+        answer = await client.request("stackTrace", asked)
+        if answer.get("success"):
+            frames = users_frames(answer["body"].get("stackFrames", []))
+            start = max(start, 0)
+            shown = frames[start : start + levels if levels > 0 else None]
+            answer["body"] = {**answer["body"], "stackFrames": shown, "totalFrames": len(frames)}
+        return answer
+
+
+def _body(**body: Any) -> Content:
+    return {"body": body}
+
+
+def _need(command: str, arguments: Arguments, name: str, kind: type, shown: str = "") -> Any:
+    """An argument of the type that it must have."""
+    value = arguments.get(name)
+    if not isinstance(value, kind) or isinstance(value, bool):
+        words = {str: "a string", int: "an integer", dict: "an object", list: "a list"}[kind]
+        got = f"{value!r:.100}" if name in arguments else "nothing"
+        raise ClientError(f"{command}: {shown or name}: expected {words}, got {got}")
+    return value

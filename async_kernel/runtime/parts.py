@@ -19,6 +19,7 @@ from async_kernel.protocol.run_modes import RunModes
 from async_kernel.protocol.session import Session
 from async_kernel.runtime.background import Background
 from async_kernel.runtime.connection import Connection
+from async_kernel.runtime.debugging import Debugging
 from async_kernel.runtime.dispatch import Aborts, Dispatch, Handlers
 from async_kernel.runtime.input_requests import InputRequests
 from async_kernel.runtime.interrupts import Interrupts
@@ -104,6 +105,9 @@ class Parts:
             user_code=USER_CODE,
             when_idle=when_idle,
         )
+        self.debugging: Debugging = Debugging(
+            self.publish, callers[SocketID.control], lambda: self.shell, lambda: self.interrupts
+        )
 
     def _subshell(self, subshell_id: str) -> Any:
         return self.subshells.get_shell(subshell_id)
@@ -172,10 +176,11 @@ class Parts:
 
     def interrupt(
         self, callbacks: Iterable[Callable[[], object]], msg_ids: tuple[str, ...] = (), subshell_id: str | None = None
-    ) -> None:
+    ) -> bool:
         """Interrupt what runs, or only what is named; `callbacks` are called in the control thread.
 
         Without names, what is queued and has not begun is left alone: it runs next, unless the error aborts it.
+        Returns whether the interrupt waits until what a debugger has paused goes on.
         """
         for callback in tuple(callbacks):
             self.callers[SocketID.control].call_direct(callback)
@@ -183,6 +188,7 @@ class Parts:
             self.cancel(self.jobs.matching(msg_ids, subshell_id))
         else:
             self.interrupts.request()
+        return self.interrupts.held
 
     def cancel(self, entries: Iterable[Entry]) -> None:
         """End requests: what runs is interrupted, what waits is answered with the error when its turn comes."""
@@ -210,6 +216,7 @@ class Parts:
             cells.ending = True
         shell = self.callers[SocketID.shell]
         try:
+            self.debugging.end()
             self.interrupts.request_until(lambda: shell.stopped.is_set())
         finally:
             shell.call_direct(self._scope.cancel)

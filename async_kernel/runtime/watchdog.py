@@ -11,6 +11,8 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
+from async_kernel.threads import KernelThread
+
 __all__ = ["bound_shutdown", "watch_parent"]
 
 log = logging.getLogger("async_kernel")
@@ -30,7 +32,7 @@ def watch_parent(pid: int, when_dead: Callable[[], None]) -> None:
         log.warning("the parent process %d has ended: the kernel stops", pid)
         when_dead()
 
-    threading.Thread(target=wait, name="ParentWatch", daemon=True).start()
+    KernelThread(target=wait, name="ParentWatch").start()
 
 
 def _wait_for(pid: int) -> None:
@@ -58,4 +60,4 @@ def bound_shutdown(seconds: float, clean_up: Callable[[], None]) -> None:
         clean_up()
         os._exit(1)
 
-    threading.Thread(target=wait, name="ShutdownWatch", daemon=True).start()
+    KernelThread(target=wait, name="ShutdownWatch").start()
