@@ -21,6 +21,12 @@ __all__ = ["AdapterClient", "Spawn", "listen"]
 HOST: Final = "127.0.0.1"
 NO_VALIDATION: Final = "PYDEVD_DISABLE_FILE_VALIDATION"
 
+SECONDS: Final = 10.0
+"How long a response may take: debugpy leaves some requests unanswered, and others wait behind them."
+SLOW_SECONDS: Final = 60.0
+RUNS_CODE: Final = frozenset({"evaluate", "setExpression", "setVariable", "variables"})
+"Requests that run code of the user."
+
 _listening: list[tuple[str, int]] = []
 "Where debugpy's adapter of this process listens: debugpy itself can be told to listen only once in a process."
 
@@ -140,9 +146,12 @@ class AdapterClient:
         return waiting
 
     async def _finish(self, waiting: _Waiting) -> dict[str, Any]:
-        await waiting.came.wait()
+        seconds = SLOW_SECONDS if waiting.command in RUNS_CODE else SECONDS
+        with anyio.move_on_after(seconds):
+            await waiting.came.wait()
         if waiting.response is None:
-            raise ClientError(f"{waiting.command}: {self._lost}")
+            reason = self._lost or f"debugpy has not answered within {seconds:g} seconds"
+            raise ClientError(f"{waiting.command}: {reason}")
         return waiting.response
 
     async def request(self, command: str, arguments: Mapping[str, Any] | None = None) -> dict[str, Any]:

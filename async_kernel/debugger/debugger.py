@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Final, Protocol, TypeAlias
 
 from async_kernel.debugger.cells import CellFiles
@@ -15,7 +15,7 @@ from async_kernel.debugger.variables import FIRST_REFERENCE, Variables, assignme
 from async_kernel.errors import ClientError
 from async_kernel.interfaces import Publisher
 from async_kernel.protocol.content import DebugRequest, parse
-from async_kernel.protocol.dap import failure, success
+from async_kernel.protocol.dap import check, failure, need, success
 from async_kernel.protocol.jsonable import unpack
 from async_kernel.typing import Content, Message, MsgType
 
@@ -27,6 +27,8 @@ OURS: Final = frozenset({"connect", "host", "listen", "port", "processId", "redi
 "Arguments of `attach` that say where the debuggee is and what it is: a client need not know."
 NOT_PUBLISHED: Final = ("debugpySockets", "debugpyWaitingForServer", "debugpyAttach")
 "Events that debugpy has invented for clients of its own."
+OF_A_PAUSED_THREAD: Final = frozenset({"continue", "exceptionInfo", "goto", "next", "stackTrace", "stepIn", "stepOut"})
+"debugpy does not answer some of these, or harms itself, when the thread runs."
 EXCEPTION_PATHS: Final = ["Python Exceptions"]
 
 
@@ -47,6 +49,10 @@ class Surroundings(Protocol):
 
     def rich(self, expression: str) -> Content:
         """What IPython's `user_expressions` says of an expression: a mime bundle, or an error."""
+        ...
+
+    def idle_threads(self) -> Collection[str]:
+        """The names of the workers that have nothing to do."""
         ...
 
     def paused(self, is_paused: bool, /) -> object:
@@ -92,6 +98,7 @@ class Debugger:
             "source": self._source,
             "stackTrace": self._stack_trace,
             "terminate": self._disconnect,
+            "threads": self._threads,
             "variables": self._get_variables,
         }
 
@@ -109,6 +116,7 @@ class Debugger:
         try:
             if request.type != "request":
                 raise ClientError(f"type: expected 'request', got {request.type!r}")
+            check(request.command, request.arguments)
             if handler := self._handlers.get(request.command):
                 answer = await handler(request.arguments)
             else:
@@ -147,14 +155,11 @@ class Debugger:
             raise ClientError("attach: the debugger is attached already")
         host, port = await listen()
         given = {name: value for name, value in arguments.items() if name not in OURS}
-        rules = given.get("rules", [])
-        if not isinstance(rules, list):
-            raise ClientError(f"attach: rules: expected a list, got {rules!r:.100}")
         answer = await self._client.attach(
             {
                 **given,
                 "connect": {"host": host, "port": port},
-                "rules": [*rules, *KERNEL_RULES],
+                "rules": [*(given.get("rules") or []), *KERNEL_RULES],
                 "redirectOutput": False,
                 "subProcess": False,
             }
@@ -184,7 +189,11 @@ class Debugger:
         return self._client
 
     async def _forward(self, command: str, arguments: Arguments) -> Content:
-        return await self._session(command).request(command, arguments)
+        client = self._session(command)
+        if command in OF_A_PAUSED_THREAD and arguments["threadId"] not in self.stopped_threads:
+            paused = ", ".join(map(str, sorted(self.stopped_threads))) or "none"
+            raise ClientError(f"{command}: threadId: {arguments['threadId']} is not paused (paused are: {paused})")
+        return await client.request(command, arguments)
 
     def _on_event(self, event: dict[str, Any]) -> None:
         name, body = event["event"], event.get("body") or {}
@@ -192,6 +201,8 @@ class Debugger:
             self._pause({*self.stopped_threads, body.get("threadId", 0)})
         elif name == "continued" and body.get("allThreadsContinued", True):
             self._pause(set())
+        elif name == "terminated":
+            self._spawn(self.close)
         elif name in ("continued", "thread") and body.get("reason") != "started":
             self._pause(self.stopped_threads - {body.get("threadId")})
         if name not in NOT_PUBLISHED and not (name == "output" and body.get("category") == "telemetry"):
@@ -237,25 +248,24 @@ class Debugger:
         )
 
     async def _dump_cell(self, arguments: Arguments) -> Content:
-        return _body(sourcePath=self._kernel.cells.dump(_need("dumpCell", arguments, "code", str)))
+        return _body(sourcePath=self._kernel.cells.dump(arguments["code"]))
 
     async def _source(self, arguments: Arguments) -> Content:
-        source = _need("source", arguments, "source", dict)
-        content = self._kernel.cells.read(_need("source", source, "path", str, "source.path"))
+        content = self._kernel.cells.read(need("source", arguments["source"], "path", "source.path"))
         return _body(content=content, mimeType="text/x-python")
 
     async def _inspect_variables(self, _: Arguments) -> Content:
         return _body(variables=self._variables.inspect())
 
     async def _get_variables(self, arguments: Arguments) -> Content:
-        reference = _need("variables", arguments, "variablesReference", int)
+        reference = arguments["variablesReference"]
         if reference < FIRST_REFERENCE:
             return await self._forward("variables", arguments)
-        start, count = (_need("variables", {name: 0, **arguments}, name, int) for name in ("start", "count"))
-        return _body(variables=self._variables.children(reference, max(start, 0), max(count, 0)))
+        start, count = _range(arguments, "start", "count")
+        return _body(variables=self._variables.children(reference, start, count))
 
     async def _rich_inspect_variables(self, arguments: Arguments) -> Content:
-        expression = _need("richInspectVariables", arguments, "variableName", str)
+        expression = arguments["variableName"]
         if arguments.get("frameId") is None or not self.stopped_threads:
             found = self._kernel.rich(expression)
             if found["status"] != "ok":
@@ -268,33 +278,29 @@ class Debugger:
         return _body(data=data, metadata=metadata)
 
     async def _copy_to_globals(self, arguments: Arguments) -> Content:
-        target, source = (_need("copyToGlobals", arguments, f"{end}VariableName", str) for end in ("dst", "src"))
-        frame = _need("copyToGlobals", arguments, "srcFrameId", int)
-        return await self._evaluate(assignment(target, source), frame, "repl")
+        expression = assignment(arguments["dstVariableName"], arguments["srcVariableName"])
+        return await self._evaluate(expression, arguments["srcFrameId"], "repl")
 
     async def _evaluate(self, expression: str, frame: int, context: str) -> Content:
         return await self._forward("evaluate", {"expression": expression, "frameId": frame, "context": context})
 
     async def _modules(self, arguments: Arguments) -> Content:
-        start = _need("modules", {"startModule": 0, **arguments}, "startModule", int)
-        count = _need("modules", {"moduleCount": 0, **arguments}, "moduleCount", int)
+        start, count = _range(arguments, "startModule", "moduleCount")
         files = {name: getattr(module, "__file__", None) for name, module in sys.modules.copy().items()}
         found = [
             {"id": number, "name": name, "path": path}
             for number, (name, path) in enumerate(files.items())
             if isinstance(path, str) and path.endswith(".py")
         ]
-        start = max(start, 0)
-        return _body(modules=found[start : start + count if count > 0 else None], totalModules=len(found))
+        return _body(modules=found[start : start + count if count else None], totalModules=len(found))
 
     # What is the protocol's, with a difference
 
     async def _set_breakpoints(self, arguments: Arguments) -> Content:
         client = self._session("setBreakpoints")
-        source = _need("setBreakpoints", arguments, "source", dict)
-        path = _need("setBreakpoints", source, "path", str, "source.path")
-        asked = _need("setBreakpoints", {"breakpoints": [], **arguments}, "breakpoints", list)
-        if asked and not os.path.isfile(path):
+        path = need("setBreakpoints", arguments["source"], "path", "source.path")
+        asked = arguments.get("breakpoints") or []
+        if asked and not is_file(path):
             raise ClientError(f"setBreakpoints: there is no file {path!r}: send dumpCell first if it is a cell")
         answer = await client.request("setBreakpoints", arguments)
         if answer.get("success"):
@@ -309,28 +315,34 @@ class Debugger:
                 self._breakpoints[path] = kept
         return answer
 
+    async def _threads(self, arguments: Arguments) -> Content:
+        answer = await self._forward("threads", arguments)
+        if answer.get("success"):
+            idle = self._kernel.idle_threads()
+            threads = answer["body"]["threads"]
+            answer["body"]["threads"] = [each for each in threads if each["name"] not in idle]
+        return answer
+
     async def _stack_trace(self, arguments: Arguments) -> Content:
-        client = self._session("stackTrace")
-        start, levels = (_need("stackTrace", {name: 0, **arguments}, name, int) for name in ("startFrame", "levels"))
+        start, levels = _range(arguments, "startFrame", "levels")
         asked = {name: value for name, value in arguments.items() if name not in ("startFrame", "levels")}
-        answer = await client.request("stackTrace", asked)
+        answer = await self._forward("stackTrace", asked)
         if answer.get("success"):
             frames = users_frames(answer["body"].get("stackFrames", []))
-            start = max(start, 0)
-            shown = frames[start : start + levels if levels > 0 else None]
+            shown = frames[start : start + levels if levels else None]
             answer["body"] = {**answer["body"], "stackFrames": shown, "totalFrames": len(frames)}
         return answer
+
+
+def is_file(path: str) -> bool:
+    """Whether it is a file that code may be in."""
+    return os.path.isfile(path)
 
 
 def _body(**body: Any) -> Content:
     return {"body": body}
 
 
-def _need(command: str, arguments: Arguments, name: str, kind: type, shown: str = "") -> Any:
-    """An argument of the type that it must have."""
-    value = arguments.get(name)
-    if not isinstance(value, kind) or isinstance(value, bool):
-        words = {str: "a string", int: "an integer", dict: "an object", list: "a list"}[kind]
-        got = f"{value!r:.100}" if name in arguments else "nothing"
-        raise ClientError(f"{command}: {shown or name}: expected {words}, got {got}")
-    return value
+def _range(arguments: Arguments, start: str, count: str) -> tuple[int, int]:
+    """From which number on, and how many; 0: all."""
+    return max(arguments.get(start) or 0, 0), max(arguments.get(count) or 0, 0)

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from async_kernel.errors import AsyncKernelError
+from async_kernel.errors import AsyncKernelError, ClientError
 from async_kernel.protocol.jsonable import pack, unpack
 
-__all__ = ["MAX_BODY", "MAX_HEADER", "DapError", "DapParser", "encode", "failure", "success"]
+__all__ = ["MAX_BODY", "MAX_HEADER", "DapError", "DapParser", "check", "encode", "failure", "need", "success"]
 
 MAX_HEADER: Final = 8192
 "Bytes that a header may have."
@@ -27,6 +27,77 @@ NEEDED: Final[Mapping[str, tuple[str, type]]] = {
     "event": ("event", str),
 }
 "What a message of each type is recognised by."
+
+
+THREAD: Final = ("threadId",)
+REQUESTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "attach": (),
+    "completions": ("text", "column"),
+    "configurationDone": (),
+    "continue": THREAD,
+    "copyToGlobals": ("srcVariableName", "dstVariableName", "srcFrameId"),
+    "debugInfo": (),
+    "disconnect": (),
+    "dumpCell": ("code",),
+    "evaluate": ("expression",),
+    "exceptionInfo": THREAD,
+    "goto": ("threadId", "targetId"),
+    "gotoTargets": ("source", "line"),
+    "initialize": (),
+    "inspectVariables": (),
+    "modules": (),
+    "next": THREAD,
+    "pause": THREAD,
+    "richInspectVariables": ("variableName",),
+    "scopes": ("frameId",),
+    "setBreakpoints": ("source",),
+    "setDebuggerProperty": (),
+    "setExceptionBreakpoints": ("filters",),
+    "setExpression": ("expression", "value"),
+    "setFunctionBreakpoints": ("breakpoints",),
+    "setVariable": ("variablesReference", "name", "value"),
+    "source": ("source",),
+    "stackTrace": THREAD,
+    "stepIn": THREAD,
+    "stepInTargets": ("frameId",),
+    "stepOut": THREAD,
+    "terminate": (),
+    "threads": (),
+    "variables": ("variablesReference",),
+}
+"The requests that are served, Jupyter's own included, each with the arguments that it needs."
+WORDS: Final[Mapping[type, str]] = {
+    bool: "true or false",
+    dict: "an object",
+    int: "an integer",
+    list: "a list",
+    str: "a string",
+}
+FIELDS: Final[Mapping[str, type]] = {
+    **dict.fromkeys(("column", "count", "endColumn", "endLine", "frameId", "levels", "line", "moduleCount"), int),
+    **dict.fromkeys(("sourceReference", "srcFrameId", "start", "startFrame", "startModule", "targetId"), int),
+    **dict.fromkeys(("threadId", "variablesReference"), int),
+    **dict.fromkeys(("adapterID", "clientID", "clientName", "code", "condition", "context", "dstVariableName"), str),
+    **dict.fromkeys(("expression", "filter", "filterId", "granularity", "hitCondition", "locale", "logMessage"), str),
+    **dict.fromkeys(("name", "path", "pathFormat", "srcVariableName", "text", "value", "variableName"), str),
+    **dict.fromkeys(("justMyCode", "linesStartAt1", "columnsStartAt1", "singleThread", "sourceModified"), bool),
+    **dict.fromkeys(("format", "source"), dict),
+    **dict.fromkeys(("breakpoints", "exceptionOptions", "filterOptions", "filters", "lines", "pathMappings"), list),
+    **dict.fromkeys(("rules",), list),
+}
+"What an argument is, wherever it stands: the protocol uses a name for one thing only."
+ITEMS: Final[Mapping[str, tuple[type, tuple[str, ...]]]] = {
+    "breakpoints": (dict, ()),
+    "exceptionOptions": (dict, ("breakMode",)),
+    "filterOptions": (dict, ("filterId",)),
+    "filters": (str, ()),
+    "lines": (int, ()),
+    "pathMappings": (dict, ()),
+    "rules": (dict, ("include",)),
+}
+"What is in a list, and what each object in it needs."
+BREAKPOINTS: Final[Mapping[str, str]] = {"setBreakpoints": "line", "setFunctionBreakpoints": "name"}
+"What a breakpoint needs."
 
 
 class DapError(AsyncKernelError):
@@ -135,6 +206,53 @@ def encode(message: Mapping[str, Any]) -> bytes:
     """
     body = pack(message, "message")
     return b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+
+
+def check(command: str, arguments: Mapping[str, Any]) -> None:
+    """Check what a client asks for: debugpy's own server dies of some arguments that are wrong.
+
+    Raises:
+        ClientError: It is no request that is served, or an argument is missing or wrong; the message names it.
+    """
+    if command not in REQUESTS:
+        raise ClientError(f"unknown command {command!r}: expected one of {', '.join(REQUESTS)}")
+    for name in REQUESTS[command]:
+        need(command, arguments, name)
+    _check_fields(command, arguments, "")
+    for number, each in enumerate((arguments.get("breakpoints") or []) if command in BREAKPOINTS else []):
+        need(command, each, BREAKPOINTS[command], f"breakpoints[{number}].{BREAKPOINTS[command]}")
+
+
+def _check_fields(command: str, arguments: Mapping[str, Any], path: str) -> None:
+    for name, value in arguments.items():
+        if name in FIELDS and value is not None:
+            need(command, arguments, name, f"{path}{name}")
+            if isinstance(value, dict):
+                _check_fields(command, value, f"{path}{name}.")
+        if name not in ITEMS or not isinstance(value, list):
+            continue
+        kind, needed = ITEMS[name]
+        for number, each in enumerate(value):
+            here = f"{path}{name}[{number}]"
+            if not isinstance(each, kind):
+                raise ClientError(f"{command}: {here}: expected {WORDS[kind]}, got {each!r:.100}")
+            if isinstance(each, dict):
+                if missing := [key for key in needed if key not in each]:
+                    raise ClientError(f"{command}: {here}: expected {missing[0]}, got nothing")
+                _check_fields(command, each, f"{here}.")
+
+
+def need(command: str, arguments: Mapping[str, Any], name: str, shown: str = "") -> Any:
+    """An argument that a request must have.
+
+    Raises:
+        ClientError: It is missing, or of another type than it is in the protocol.
+    """
+    value, kind = arguments.get(name), FIELDS[name]
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        got = f"{value!r:.100}" if name in arguments else "nothing"
+        raise ClientError(f"{command}: {shown or name}: expected {WORDS[kind]}, got {got}")
+    return value
 
 
 def success(request: Mapping[str, Any], body: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -76,6 +76,14 @@ class Debugging:
         """What IPython's `user_expressions` says of an expression."""
         return call_user_code(self._shell().user_expressions, {"value": expression})["value"]
 
+    def idle_threads(self) -> set[str]:
+        """The names of the workers that have nothing to do."""
+        return {each.name for each in Caller.all_callers() if each.idle_since and not _busy(each)}
+
     def paused(self, is_paused: bool, /) -> None:
         """Code of the user was stopped, or all of it runs again."""
         self._interrupts().hold(is_paused)
+
+
+def _busy(worker: Caller) -> bool:
+    return any(call.begun for call in tuple(worker.live))
