@@ -29,6 +29,8 @@ NOT_PUBLISHED: Final = ("debugpySockets", "debugpyWaitingForServer", "debugpyAtt
 "Events that debugpy has invented for clients of its own."
 OF_A_PAUSED_THREAD: Final = frozenset({"continue", "exceptionInfo", "goto", "next", "stackTrace", "stepIn", "stepOut"})
 "debugpy does not answer some of these, or harms itself, when the thread runs."
+RESUMING: Final = frozenset({"continue", "next", "stepIn", "stepOut"})
+"Requests after which all threads run again."
 EXCEPTION_PATHS: Final = ["Python Exceptions"]
 
 
@@ -129,6 +131,14 @@ class Debugger:
             answer |= {"status": "error", "ename": "DebugError", "evalue": why, "traceback": [f"DebugError: {why}"]}
         return answer
 
+    def trace_this_thread(self) -> None:
+        """Let debugpy see what the calling thread runs from now on, if it is attached.
+
+        Threads that were there before it are traced already, but code of the user may have ended that: pdb does.
+        """
+        if self._attached:
+            sys.modules["debugpy"].trace_this_thread(True)
+
     async def close(self) -> None:
         """End the session, whatever it does: what is paused goes on. Idempotent."""
         client, self._client = self._client, None
@@ -176,12 +186,14 @@ class Debugger:
         return {}
 
     async def _disconnect(self, _: Arguments) -> Content:
-        if self._client is None:
+        client, self._client = self._client, None
+        if client is None:
             raise ClientError("disconnect: there is no debug session")
         try:
-            return await self._client.request("disconnect", {"restart": False, "terminateDebuggee": False})
+            return await client.request("disconnect", {"restart": False, "terminateDebuggee": False})
         finally:
-            await self.close()
+            self._ended()
+            await client.close()
 
     def _session(self, command: str) -> AdapterClient:
         if self._client is None or not self._attached:
@@ -193,7 +205,14 @@ class Debugger:
         if command in OF_A_PAUSED_THREAD and arguments["threadId"] not in self.stopped_threads:
             paused = ", ".join(map(str, sorted(self.stopped_threads))) or "none"
             raise ClientError(f"{command}: threadId: {arguments['threadId']} is not paused (paused are: {paused})")
-        return await client.request(command, arguments)
+        if command not in RESUMING:
+            return await client.request(command, arguments)
+        paused = self.stopped_threads
+        self._pause(set())  # Before it is said to debugpy: the next stop may be quicker than the response.
+        answer = await client.request(command, arguments)
+        if not answer.get("success"):
+            self._pause(paused)
+        return answer
 
     def _on_event(self, event: dict[str, Any]) -> None:
         name, body = event["event"], event.get("body") or {}

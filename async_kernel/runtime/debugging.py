@@ -8,6 +8,7 @@ from typing import Any
 from async_kernel.interfaces import Publisher
 from async_kernel.runtime.interrupts import Interrupts
 from async_kernel.scheduling.caller import Caller
+from async_kernel.scheduling.context import current_job
 from async_kernel.shell.compiler import HASH_METHOD, HASH_SEED, TMP_FILE_SUFFIX
 from async_kernel.shell.execution import call_user_code
 from async_kernel.typing import Content, Job
@@ -54,6 +55,11 @@ class Debugging:
         """Answer a `debug_request`."""
         return await self.debugger.process_request(job["msg"])
 
+    def cell(self) -> None:
+        """A cell is about to run in this thread."""
+        if self._debugger is not None:
+            self._debugger.trace_this_thread()
+
     def end(self) -> None:
         """End the debug session, from any thread: what is paused goes on."""
         if self._debugger is not None:
@@ -86,4 +92,4 @@ class Debugging:
 
 
 def _busy(worker: Caller) -> bool:
-    return any(call.begun for call in tuple(worker.live))
+    return any(call.context.get(current_job) is not None for call in tuple(worker.live))  # Others are timers.

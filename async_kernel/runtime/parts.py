@@ -158,6 +158,7 @@ class Parts:
             policy = msgspec.structs.replace(policy, run_mode=mode)
         self.publish.latest = job
         shell = self.subshells.current()
+        self.debugging.cell()
         with self.background.cell(job), self.variables.cell(job):
             content: Content = await shell.execute_request(
                 request.code,
