@@ -150,7 +150,7 @@ def kernel_json(argv: Sequence[str], title: str, env: Mapping[str, str], metadat
         "kernel_protocol_version": PROTOCOL_VERSION,
         "env": dict(env),
         "metadata": {
-            "debugger": False,  # A frontend would offer its panel, and nothing would answer: it is not built yet.
+            "debugger": True,
             "supported_encryption": ["curve"],
             **metadata,
         },

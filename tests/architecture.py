@@ -101,7 +101,12 @@ ROOMS: Mapping[str, Room] = {
     "utils": Room((6, 0)),
 }
 
-ONLY_IN: Mapping[str, str] = {"debugpy": "debugger.client", "jedi": "shell", "rich": "cli.render", "trio": "scheduling.trio_loop"}
+ONLY_IN: Mapping[str, str] = {
+    "debugpy": "debugger.client",
+    "jedi": "shell",
+    "rich": "cli.render",
+    "trio": "scheduling.trio_loop",
+}
 "Third-party modules that one module or room alone may import."
 
 LAZY: Mapping[tuple[str, str], str] = {
@@ -117,6 +122,7 @@ LAZY: Mapping[tuple[str, str], str] = {
     ("debugger.client", "debugpy"): "200 ms, and threads of its own: with the first debug session",
     ("runtime.debugging", "async_kernel.debugger.cells"): "only where a client debugs",
     ("runtime.debugging", "async_kernel.debugger.debugger"): "only where a client debugs",
+    ("runtime.debugging", "pdb"): "10 ms, only where a cell calls `breakpoint()`",
     ("config.layers", "async_kernel.config.yaml_tree"): "PyYAML costs 12 ms: only for what the plain reader leaves",
     ("scheduling.sections", "ctypes"): "5 ms, only where a thread is interrupted",
     ("config.problems", "difflib"): "3 ms, only on the way to an error message",

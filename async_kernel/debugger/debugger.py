@@ -149,7 +149,8 @@ class Debugger:
     # The session
 
     async def _initialize(self, arguments: Arguments) -> Content:
-        await self.close()  # A client that has lost its state begins anew.
+        if self._client is not None:  # A client that has lost its state begins anew.
+            await self._disconnect({})
         client = AdapterClient(self._spawn, self._on_event, self._on_lost)
         await client.connect(await listen())
         self._client = client
@@ -293,7 +294,11 @@ class Debugger:
         answer = await self._evaluate(rich_expression(expression), arguments["frameId"], "clipboard")
         if not answer.get("success"):
             return answer
-        data, metadata = unpack(ast.literal_eval(answer["body"]["result"]))
+        result = answer["body"]["result"]
+        try:
+            data, metadata = unpack(ast.literal_eval(result))
+        except (ValueError, SyntaxError) as error:  # The `repr` of an exception: in this context it is a result.
+            raise ClientError(f"richInspectVariables: {expression}: {result}") from error
         return _body(data=data, metadata=metadata)
 
     async def _copy_to_globals(self, arguments: Arguments) -> Content:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -69,6 +71,15 @@ class Debugging:
         """Remove the files of cells."""
         if self.cells is not None:
             self.cells.remove()
+
+    @staticmethod
+    def breakpoint(*args: Any, **kwargs: Any) -> Any:
+        """`sys.breakpointhook` while no debugger is attached: pdb, without the signal handler that it would leave."""
+        if "PYTHONBREAKPOINT" in os.environ:
+            return sys.__breakpointhook__(*args, **kwargs)
+        import pdb  # 10 ms, only where it is asked for
+
+        return pdb.Pdb(nosigint=True).set_trace(sys._getframe(1))  # pyright: ignore[reportPrivateUsage]
 
     def names(self) -> Mapping[str, Any]:
         """The user's namespace."""

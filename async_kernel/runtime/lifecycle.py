@@ -120,7 +120,7 @@ def _process_patched(kernel: Owner, parts: Parts) -> Generator[None]:
         (sys, "stderr", parts.output.stderr),
         (sys, "excepthook", kernel.excepthook),
         (sys, "unraisablehook", kernel.unraisablehook),
-        (sys, "breakpointhook", sys.breakpointhook),  # The debugger changes it, and so may cells.
+        (sys, "breakpointhook", parts.debugging.breakpoint),
         (threading, "excepthook", parts.background.thread_excepthook),
         (LoopHost, "default_excepthook", parts.background.call_excepthook),
         *thread_patches(),

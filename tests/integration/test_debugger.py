@@ -40,6 +40,7 @@ class Session:
         number = next(self._numbers)
         content = {"type": "request", "seq": number, "command": command, "arguments": arguments}
         response = self.control("debug_request", **content)
+        assert response["status"] == "ok" or "type" in response, response
         assert [response[key] for key in ("type", "request_seq", "command")] == ["response", number, command]
         assert response["success"] is (response["status"] == "ok")
         return response
@@ -305,7 +306,9 @@ def test_cell_files_are_private(shared: Session) -> None:
 def test_exceptions(session: Session) -> None:
     """A bug could not be looked at where it happens."""
     session.do("setExceptionBreakpoints", filters=["raised"])
-    msg_id = session.execute("def f():\n    value = 0\n    return 1 / value\ntry:\n    f()\nexcept ValueError:\n    pass")
+    msg_id = session.execute(
+        "def f():\n    value = 0\n    return 1 / value\ntry:\n    f()\nexcept ValueError:\n    pass"
+    )
     thread, frames = session.stopped("exception")
     assert names(frames) == [("f", 3), ("<module>", 5)]
     assert session.value("value", frames[0]) == "0"

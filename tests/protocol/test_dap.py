@@ -11,7 +11,14 @@ from async_kernel.protocol.dap import MAX_BODY, DapError, DapParser, encode, fai
 
 MESSAGES: list[dict[str, Any]] = [
     {"seq": 1, "type": "request", "command": "initialize", "arguments": {"clientID": "é日"}},
-    {"seq": 2, "type": "response", "request_seq": 1, "success": True, "command": "initialize", "body": {"a": [1, None]}},
+    {
+        "seq": 2,
+        "type": "response",
+        "request_seq": 1,
+        "success": True,
+        "command": "initialize",
+        "body": {"a": [1, None]},
+    },
     {"seq": 3, "type": "event", "event": "stopped", "body": {"text": "Content-Length: 7\r\n\r\n{}"}},
 ]
 
