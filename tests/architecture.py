@@ -44,7 +44,7 @@ ROOMS: Mapping[str, Room] = {
         (1, 0),
         "msgspec",
         "jsonable messages content wire session exchange run_modes cell_policy connection_info dap",
-        1200,
+        1300,
     ),
     "config": Room(
         (1, 0),
@@ -82,7 +82,7 @@ ROOMS: Mapping[str, Room] = {
         "traitlets anyio msgspec comm jupyter_core",
         "settings identity kernel_log messenger patches interrupts handlers publishing input_requests reception "
         "timing variables connection dispatch jobs failures threads background debugging watchdog parts lifecycle",
-        1800,
+        1900,
     ),
     "kernel": Room((4, 1), "traitlets anyio"),
     # floor 5: application

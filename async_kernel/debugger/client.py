@@ -120,6 +120,7 @@ class AdapterClient:
         self._stream: Any = None
         self._lost = ""
         self._initialized = _Waiting("attach")
+        self._ended = anyio.Event()
 
     async def connect(self, address: tuple[str, int]) -> None:
         """Connect to the adapter.
@@ -177,6 +178,19 @@ class AdapterClient:
             await self.request("configurationDone")
         return await self._finish(attach)
 
+    async def disconnect(self) -> dict[str, Any]:
+        """End the session: what is paused goes on, the process lives; returns the response.
+
+        The adapter ends its side after the response: a session that began before that would not be answered.
+
+        Raises:
+            ClientError: The connection is lost.
+        """
+        answer = await self.request("disconnect", {"restart": False, "terminateDebuggee": False})
+        with anyio.move_on_after(SECONDS):
+            await self._ended.wait()
+        return answer
+
     async def close(self) -> None:
         """End the connection; who still waits for a response hears of it. Idempotent."""
         self._end("the debug session has ended")
@@ -201,6 +215,7 @@ class AdapterClient:
                 self._end(reason)
                 self._on_lost(reason)
             await anyio.aclose_forcefully(self._stream)
+            self._ended.set()
 
     def _take(self, message: dict[str, Any]) -> None:
         if message["type"] == "event":

@@ -191,7 +191,7 @@ class Debugger:
         if client is None:
             raise ClientError("disconnect: there is no debug session")
         try:
-            return await client.request("disconnect", {"restart": False, "terminateDebuggee": False})
+            return await client.disconnect()
         finally:
             self._ended()
             await client.close()
@@ -229,9 +229,12 @@ class Debugger:
             self._publish("debug_event", event, parent=self._parent)
 
     def _on_lost(self, reason: str) -> None:
-        self._client = None
-        was_attached = self._attached
-        self._ended()
+        if self._client is not None:  # Else it was ended here.
+            self._client = None
+            was_attached = self._attached
+            self._ended()
+        else:
+            was_attached = False
         if was_attached:
             output = {"category": "important", "output": f"{reason}\n"}
             for name, body in (("output", output), ("terminated", {})):

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from async_kernel.interfaces import Publisher
-from async_kernel.runtime.interrupts import Interrupts
 from async_kernel.scheduling.caller import Caller
 from async_kernel.scheduling.context import current_job
 from async_kernel.shell.compiler import HASH_METHOD, HASH_SEED, TMP_FILE_SUFFIX
@@ -25,19 +24,19 @@ class Debugging:
         publish: Publishes debug events.
         control: What runs debug requests; its thread is hidden from debugpy.
         shell: Returns the main shell.
-        interrupts: What waits while code of the user is paused.
+        paused: Told whether code of the user is paused: interrupts wait meanwhile.
     """
 
     hash_method: str = HASH_METHOD
     hash_seed: int = HASH_SEED
 
     def __init__(
-        self, publish: Publisher, control: Caller, shell: Callable[[], Any], interrupts: Callable[[], Interrupts]
+        self, publish: Publisher, control: Caller, shell: Callable[[], Any], paused: Callable[[bool], object]
     ) -> None:
         self._publish = publish
         self._control = control
         self._shell = shell
-        self._interrupts = interrupts
+        self.paused = paused
         self._debugger: Any = None
         self.cells: Any = None
 
@@ -96,10 +95,6 @@ class Debugging:
     def idle_threads(self) -> set[str]:
         """The names of the workers that have nothing to do."""
         return {each.name for each in Caller.all_callers() if each.idle_since and not _busy(each)}
-
-    def paused(self, is_paused: bool, /) -> None:
-        """Code of the user was stopped, or all of it runs again."""
-        self._interrupts().hold(is_paused)
 
 
 def _busy(worker: Caller) -> bool:

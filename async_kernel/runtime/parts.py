@@ -91,8 +91,7 @@ class Parts:
             self.jobs.accepted,
         )
         self.comm_manager: CommManager = CommManager(self.publish)
-        echo: dict[Name, TextSink] = {} if kernel.quiet else {"stdout": sys.stdout, "stderr": sys.stderr}
-        self.output: Output = Output(self.publish, echo=echo, parent=self.publish.parent)
+        self.output: Output = Output(self.publish, echo=terminal(kernel.quiet), parent=self.publish.parent)
         self.background: Background = Background(self.publish, self.output)
         self.inputs: InputRequests = InputRequests(
             self.messenger, allowed=lambda: kernel.stdin == "allow", flush=self.output.flush
@@ -105,9 +104,7 @@ class Parts:
             user_code=USER_CODE,
             when_idle=when_idle,
         )
-        self.debugging: Debugging = Debugging(
-            self.publish, callers[SocketID.control], lambda: self.shell, lambda: self.interrupts
-        )
+        self.debugging = Debugging(self.publish, callers[SocketID.control], lambda: self.shell, self.interrupts.hold)
 
     def _subshell(self, subshell_id: str) -> Any:
         return self.subshells.get_shell(subshell_id)
@@ -221,3 +218,8 @@ class Parts:
             self.interrupts.request_until(lambda: shell.stopped.is_set())
         finally:
             shell.call_direct(self._scope.cancel)
+
+
+def terminal(quiet: bool) -> dict[Name, TextSink]:
+    """Where output is echoed to."""
+    return {} if quiet else {"stdout": sys.stdout, "stderr": sys.stderr}
