@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import os
+import socket
 import sys
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -27,8 +28,12 @@ SLOW_SECONDS: Final = 60.0
 RUNS_CODE: Final = frozenset({"evaluate", "setExpression", "setVariable", "variables"})
 "Requests that run code of the user."
 
-_listening: list[tuple[str, int]] = []
-"Where debugpy's adapter of this process listens: debugpy itself can be told to listen only once in a process."
+_listening: list[tuple[tuple[str, int], socket.socket]] = []
+"""Where debugpy's adapter of this process listens: debugpy itself can be told to listen only once in a process.
+
+And a connection that is never used. To each new client the adapter tells its oldest one (`report_sockets`); where that
+has just gone, the thread that accepts connections dies of it, and there is never another session (debugpy 1.8).
+"""
 
 
 class Spawn(Protocol):
@@ -64,16 +69,16 @@ async def listen() -> tuple[str, int]:
             ) from failed[0]
         if failed:
             raise ClientError(f"debugpy can't be started: {failed[0]}") from failed[0]
-    return _listening[0]
+    return _listening[0][0]
 
 
-def _start() -> tuple[str, int]:
+def _start() -> tuple[tuple[str, int], socket.socket]:
     with _hooks_kept():
         import debugpy  # 200 ms and threads of its own: with the first session only
 
         debugpy.configure(subProcess=False)
-        host, port = debugpy.listen((HOST, 0))
-    return host, port
+        address: tuple[str, int] = debugpy.listen((HOST, 0))
+    return address, socket.create_connection(address)
 
 
 @contextmanager
