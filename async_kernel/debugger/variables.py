@@ -18,7 +18,10 @@ MOST: Final = 1000
 "Children of one variable that are described at once; a client asks for the others with `start` and `count`."
 LONGEST: Final = 1000
 "Characters of a value."
-LEAVES: Final = (type(None), bool, int, float, complex, str, bytes, bytearray, type, ModuleType, FunctionType)
+LEAVES: Final = (
+    *(type(None), bool, int, float, complex, str, bytes, bytearray, type),
+    *(ModuleType, FunctionType, BuiltinFunctionType, MethodType),
+)
 SEQUENCES: Final = (list, tuple)
 SETS: Final = (set, frozenset)
 
@@ -81,27 +84,29 @@ class Variables:
 
     def _describe(self, name: str, value: Any, path: str) -> dict[str, Any]:
         reference = 0
-        if not isinstance(value, (*LEAVES, BuiltinFunctionType, MethodType)) and any(_children(value, path, 1)):
+        kind = type(value)  # `isinstance` would ask the object itself.
+        if not issubclass(kind, LEAVES) and any(_children(value, path, 1)):
             reference = FIRST_REFERENCE + len(self._referred)
             self._referred[reference] = value, path
-        found = {"name": name, "value": SHOW(value), "type": type(value).__name__, "variablesReference": reference}
+        found = {"name": name, "value": SHOW(value), "type": kind.__name__, "variablesReference": reference}
         if path:
             found["evaluateName"] = path
-        if reference and isinstance(value, (*SEQUENCES, *SETS)):
+        if reference and issubclass(kind, (*SEQUENCES, *SETS)):
             found["indexedVariables"] = len(value)
         return found
 
 
 def _children(value: Any, path: str, most: int) -> Iterable[tuple[str, Any, str]]:
     """Name, value and expression (where there is one) of the first `most` things in `value`."""
-    if isinstance(value, dict):
+    kind = type(value)
+    if issubclass(kind, dict):
         items = [*zip(value.copy().items(), range(most), strict=False)]
         return [(SHOW(key), each, f"{path}[{key!r}]" if path and _is_plain(key) else "") for (key, each), _ in items]
-    if isinstance(value, SEQUENCES):
+    if issubclass(kind, SEQUENCES):
         return [(str(i), each, f"{path}[{i}]" if path else "") for i, each in enumerate(value[:most])]
-    if isinstance(value, SETS):
+    if issubclass(kind, SETS):
         return [(str(i), each, "") for each, i in zip(value.copy(), range(most), strict=False)]
-    slots = [name for kind in type(value).__mro__ for name in _slots(kind)]
+    slots = [name for each in kind.__mro__ for name in _slots(each)]
     own = {name: object.__getattribute__(value, name) for name in slots if _is_set(value, name)}
     try:
         own |= object.__getattribute__(value, "__dict__")

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from async_kernel.protocol.dap import MAX_BODY, DapError, DapParser, encode, failure, success
+from async_kernel.errors import ClientError
+from async_kernel.protocol.dap import MAX_BODY, DapError, DapParser, check, encode, failure, success
 
 MESSAGES: list[dict[str, Any]] = [
     {"seq": 1, "type": "request", "command": "initialize", "arguments": {"clientID": "é日"}},
@@ -99,3 +100,43 @@ def test_responses() -> None:
     failed = failure(request, "no {such} thread")
     assert failed.items() >= {**common, "success": False, "message": "no {such} thread"}.items()
     assert failed["body"]["error"]["variables"] == {"reason": "no {such} thread"}
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "expected"),
+    [
+        ("nope", {}, "unknown command 'nope': expected one of attach, completions"),
+        ("next", {}, "next: threadId: expected an integer, got nothing"),
+        ("next", {"threadId": True}, "next: threadId: expected an integer, got True"),
+        ("evaluate", {"expression": "x", "frameId": "1"}, "evaluate: frameId: expected an integer, got '1'"),
+        ("setBreakpoints", {"source": {"path": 1}}, "setBreakpoints: source.path: expected a string, got 1"),
+        (
+            "setBreakpoints",
+            {"source": {}, "breakpoints": [{"line": 1}, {}]},
+            "breakpoints[1].line: expected an integer",
+        ),
+        (
+            "setBreakpoints",
+            {"source": {}, "breakpoints": [{"line": 1, "condition": 2}]},
+            "breakpoints[0].condition: expected a string, got 2",
+        ),
+        (
+            "setExceptionBreakpoints",
+            {"filters": [], "filterOptions": [{}]},
+            "filterOptions[0]: expected filterId, got nothing",
+        ),
+        ("attach", {"rules": [1]}, "attach: rules[0]: expected an object, got 1"),
+        ("stackTrace", {"threadId": 1, "format": []}, "stackTrace: format: expected an object, got []"),
+    ],
+)
+def test_wrong_requests(command: str, arguments: dict[str, Any], expected: str) -> None:
+    """debugpy's server dies of some of these, and the debugger with it."""
+    with pytest.raises(ClientError, match=re.escape(expected)):
+        check(command, arguments)
+
+
+def test_good_requests() -> None:
+    """What a client may say would be refused."""
+    check("setBreakpoints", {"source": {"path": "x"}, "breakpoints": None, "lines": None, "new": object()})
+    check("evaluate", {"expression": "x", "frameId": None, "format": {"hex": True}})
+    check("attach", {"justMyCode": False, "rules": [{"include": True, "path": "x"}]})
