@@ -151,7 +151,7 @@ def kernel_json(argv: Sequence[str], title: str, env: Mapping[str, str], metadat
         # Nothing is imported from a stranger's folder; the kernel gives the variable back what it was.
         "env": {"PYTHONSAFEPATH": f"{SAFE_PATH}${{PYTHONSAFEPATH}}", **env},
         "metadata": {
-            "debugger": False,  # A frontend would offer its panel, and nothing would answer: it is not built yet.
+            "debugger": True,
             "supported_encryption": ["curve"],
             **metadata,
         },

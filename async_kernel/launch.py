@@ -9,7 +9,6 @@ import gc
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -25,6 +24,7 @@ from async_kernel.runtime.identity import HELP_LINKS, kernel_info
 from async_kernel.runtime.patches import imports_from, signals_handled
 from async_kernel.runtime.reception import Report, tell_nobody
 from async_kernel.runtime.watchdog import bound_shutdown, watch_parent
+from async_kernel.threads import KernelThread
 from async_kernel.transport.connection_file import remove_stale
 
 __all__ = ["Report", "launch"]
@@ -136,7 +136,7 @@ class Log:
         self._sys_path = tuple(sys.path)  # Not yet the cells', with the folder that the kernel was started in.
         self._file: Any = None
         self._relay: Any = None
-        self._thread = threading.Thread(target=self._open, name="KernelLog", daemon=True)
+        self._thread = KernelThread(target=self._open, name="KernelLog")
 
     @property
     def uptime(self) -> float:

@@ -11,6 +11,7 @@ from async_kernel.kernel import Kernel, current_kernel
 from async_kernel.protocol.cell_policy import CellPolicy
 from async_kernel.protocol.messages import error_content
 from async_kernel.scheduling.context import chosen_subshell, current_job, current_subshell_id
+from async_kernel.threads import hide_from_debugger
 from async_kernel.typing import Content, Job, Message, Tags
 
 __all__ = [
@@ -128,10 +129,5 @@ def error_to_content(error: BaseException) -> Content:
 
 
 def mark_thread_pydev_do_not_trace(thread: threading.Thread | None = None, *, remove: bool = False) -> None:
-    """Hide a thread (default: the current one) from debugpy, or show it again.
-
-    The attributes are those that pydevd looks for in `threading.Thread` objects.
-    """
-    thread = thread or threading.current_thread()
-    thread.pydev_do_not_trace = not remove  # pyright: ignore[reportAttributeAccessIssue]
-    thread.is_pydev_daemon_thread = not remove  # pyright: ignore[reportAttributeAccessIssue]
+    """Hide a thread (default: the current one) from debugpy, or show it again."""
+    hide_from_debugger(thread or threading.current_thread(), hidden=not remove)

@@ -37,13 +37,14 @@ ROOMS: Mapping[str, Room] = {
     # floor 0: vocabulary
     "typing": Room((0, 0), "msgspec"),
     "errors": Room((0, 0)),
+    "threads": Room((0, 0)),
     "interfaces": Room((0, 1), "msgspec"),
     # floor 1: pure; no thread, loop or socket
     "protocol": Room(
         (1, 0),
         "msgspec",
-        "jsonable messages content wire session exchange run_modes cell_policy connection_info",
-        1100,
+        "jsonable messages content wire session exchange run_modes cell_policy connection_info dap",
+        1300,
     ),
     "config": Room(
         (1, 0),
@@ -75,6 +76,7 @@ ROOMS: Mapping[str, Room] = {
         "setup interactive subshell subshells",
         3000,
     ),
+    "debugger": Room((3, 0), "anyio debugpy", "cells client stack variables debugger", 700),
     "comm": Room((3, 0), "comm", lines=120),
     # floor 4: the kernel over its runtime
     "runtime": Room(
@@ -82,8 +84,8 @@ ROOMS: Mapping[str, Room] = {
         "traitlets anyio msgspec comm jupyter_core",
         "settings kernel_settings identity kernel_log log_file messenger patches interrupts handlers fd_capture "
         "output_limit publishing input_requests reception timing usage variables connection comm_lanes dispatch jobs "
-        "failures threads background watchdog parts lifecycle",
-        2600,
+        "failures threads background debugging watchdog parts lifecycle",
+        2700,
     ),
     "kernel": Room((4, 1), "traitlets anyio"),
     # floor 5: application
@@ -110,7 +112,12 @@ ROOMS: Mapping[str, Room] = {
     "utils": Room((6, 0)),
 }
 
-ONLY_IN: Mapping[str, str] = {"jedi": "shell", "rich": "cli.render", "trio": "scheduling.trio_loop"}
+ONLY_IN: Mapping[str, str] = {
+    "debugpy": "debugger.client",
+    "jedi": "shell",
+    "rich": "cli.render",
+    "trio": "scheduling.trio_loop",
+}
 "Third-party modules that one module or room alone may import."
 
 LAZY: Mapping[tuple[str, str], str] = {
@@ -146,6 +153,10 @@ LAZY: Mapping[tuple[str, str], str] = {
     ("cli.render", "rich.tree"): "60 ms, only where colour is wanted",
     ("cli.render", "rich.text"): "60 ms, only where colour is wanted",
     ("cli.show", "async_kernel.config.secrets"): "PyYAML costs 12 ms: only where a profile is shown",
+    ("debugger.client", "debugpy"): "200 ms, and threads of its own: with the first debug session",
+    ("runtime.debugging", "async_kernel.debugger.cells"): "only where a client debugs",
+    ("runtime.debugging", "async_kernel.debugger.debugger"): "only where a client debugs",
+    ("runtime.debugging", "pdb"): "10 ms, only where a cell calls `breakpoint()`",
     ("config.layers", "async_kernel.config.yaml_tree"): "PyYAML costs 12 ms: only for what the plain reader leaves",
     ("scheduling.sections", "ctypes"): "5 ms, only where a thread is interrupted",
     ("config.trust", "json"): "2 ms, only where there is such a file",

@@ -51,7 +51,7 @@ def test_the_kernelspec_of_a_profile(kernels: Path) -> None:
         "interrupt_mode": "message",
         "kernel_protocol_version": "5.5.0",
         "env": {"PYTHONSAFEPATH": "async_kernel:${PYTHONSAFEPATH}"},
-        "metadata": {"debugger": False, "supported_encryption": ["curve"], "async_kernel": {"profile": "trio"}},
+        "metadata": {"debugger": True, "supported_encryption": ["curve"], "async_kernel": {"profile": "trio"}},
     }
 
 

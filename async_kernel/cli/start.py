@@ -8,7 +8,6 @@ from __future__ import annotations
 import gc
 import os
 import sys
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from async_kernel.config.needs import missing_files
 from async_kernel.config.problems import Problem, ProfileError
 from async_kernel.config.profile import DEFAULT, PLACEHOLDER, Profile, load_profile
 from async_kernel.errors import SetupError
+from async_kernel.threads import KernelThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -122,7 +122,7 @@ def reporter(profile: Profile) -> Callable[[str, Mapping[str, Any]], None]:
 
         follow(profile, terminal, events)
 
-    thread = threading.Thread(target=show, name="Lifecycle", daemon=True)
+    thread = KernelThread(target=show, name="Lifecycle")
 
     def report(event: str, facts: Mapping[str, Any]) -> None:
         # Signal handlers call this, and the thread that receives: neither may wait for a terminal, or for a lock.

@@ -22,6 +22,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, Final, Self, TypeAlias
 
 from async_kernel.scheduling.context import addressee
+from async_kernel.threads import KernelThread
 from async_kernel.typing import Job
 
 try:
@@ -125,7 +126,7 @@ class FdCapture:
         if (errors := next((each.real for each in self._streams if each.descriptor == 2), None)) is not None:
             stack.enter_context(_crashes_told(errors))
         _captures.add(self)
-        self._thread = threading.Thread(target=self._read, name="FdCapture", daemon=True)
+        self._thread = KernelThread(target=self._read, name="FdCapture")
         self._thread.start()
         return self
 

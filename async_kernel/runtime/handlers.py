@@ -7,7 +7,6 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from async_kernel.errors import ClientError
 from async_kernel.protocol.content import parse
 from async_kernel.shell.execution import call_user_code
 from async_kernel.typing import Content, HandlerType, Job, MsgType
@@ -30,11 +29,6 @@ def is_immediate(handler: HandlerType) -> bool:
     return getattr(handler, _MARK, False)
 
 
-def not_built(msg_type: MsgType) -> ClientError:
-    """The answer to a request whose feature is not built yet."""
-    return ClientError(f"{msg_type.value}: this kernel does not support it yet")
-
-
 class RequestHandlers:
     """One coroutine method for every `MsgType`: overriding it in a subclass is the way to customise a kernel.
 
@@ -48,6 +42,11 @@ class RequestHandlers:
     interrupts: Any
     iopub_send: Callable[..., None]
     stop: Callable[..., None]
+
+    @property
+    def debugger(self) -> Any:
+        """The debugger; debugpy is imported with its first session."""
+        return self._running_parts.debugging.debugger
 
     @immediate
     async def kernel_info_request(self, job: Job[Any], /) -> Content | None:
@@ -107,10 +106,10 @@ class RequestHandlers:
 
     @immediate
     async def interrupt_request(self, job: Job[Any], /) -> Content | None:
-        """Interrupt what runs."""
+        """Interrupt what runs; what a debugger has paused, when it goes on (`deferred`)."""
         request = parse(MsgType.interrupt_request, job["msg"]["content"])
-        self._running_parts.interrupt(self.interrupts, request.msg_ids, request.subshell_id)
-        return {"status": "ok"}
+        held = self._running_parts.interrupt(self.interrupts, request.msg_ids, request.subshell_id)
+        return {"status": "ok", "deferred": True} if held else {"status": "ok"}
 
     @immediate
     async def shutdown_request(self, job: Job[Any], /) -> Content | None:
@@ -123,7 +122,7 @@ class RequestHandlers:
 
     async def debug_request(self, job: Job[Any], /) -> Content | None:
         """A request of the Debug Adapter Protocol."""
-        raise not_built(MsgType.debug_request)
+        return await self._running_parts.debugging.request(job)
 
     async def create_subshell_request(self, job: Job[Any], /) -> Content | None:
         """Make a subshell (JEP 91)."""

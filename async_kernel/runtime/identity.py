@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
 from typing import Final
 
 from async_kernel import __version__
@@ -24,15 +26,19 @@ HELP_LINKS: Final = (
 """The default help links: what a notebook user reads most."""
 
 
-def kernel_info(help_links: Iterable[Mapping[str, str]] = HELP_LINKS) -> Content:
-    """The content of a `kernel_info_reply`.
+@functools.cache
+def has_debugger() -> bool:
+    """Whether debugpy is installed; it is not imported for that."""
+    return find_spec("debugpy") is not None
 
-    A feature is listed when it works: the debugger does not yet.
-    """
+
+def kernel_info(help_links: Iterable[Mapping[str, str]] = HELP_LINKS) -> Content:
+    """The content of a `kernel_info_reply`. The debugger is listed where debugpy can be found."""
     python = sys.version.split(maxsplit=1)[0]
     return kernel_info_content(
         implementation_version=__version__,
         banner=f"Python {python} (async_kernel {__version__})\nType `?` for help, `object?` for details of an object.",
         help_links=help_links,
-        supported_features=["kernel subshells"],
+        debugger=has_debugger(),
+        supported_features=["kernel subshells", *(["debugger"] if has_debugger() else [])],
     )

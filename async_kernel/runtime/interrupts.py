@@ -27,6 +27,7 @@ from async_kernel.scheduling.sections import (
     open_sections,
     task_error,
 )
+from async_kernel.threads import KernelThread
 from async_kernel.typing import Job
 
 __all__ = ["Interrupts", "Target"]
@@ -140,13 +141,30 @@ class Interrupts:
         self._handles_signals = threading.current_thread() is threading.main_thread()
         self._on_main: tuple[Delivery, ...] = ()
         self._signalled = float("-inf")
+        self._free = threading.Event()
+        self._free.set()
+
+    @property
+    def held(self) -> bool:
+        """Whether interrupts wait: a debugger has paused code of the user."""
+        return not self._free.is_set()
+
+    def hold(self, held: bool) -> None:
+        """Let interrupts wait from now on, or deliver those that have waited; from any thread.
+
+        One that hit a thread which a debugger has paused would end the debugger's wait, not the code's.
+        """
+        if held:
+            self._free.clear()
+        else:
+            self._free.set()
 
     def request(self, targets: Iterable[Target] | None = None) -> bool:
         """Interrupt `targets`, or all that runs now, from any thread; returns at once, whether there was something."""
         deliveries = [Delivery(each) for each in (self._running() if targets is None else targets) if not each.done]
         if deliveries:
             self._begun(len(deliveries))
-            threading.Thread(target=self._insist, args=(deliveries,), name="Interrupt", daemon=True).start()
+            KernelThread(target=self._insist, args=(deliveries,), name="Interrupt").start()
         return bool(deliveries)
 
     def request_until(self, ended: Callable[[], bool]) -> None:
@@ -165,7 +183,7 @@ class Interrupts:
                 time.sleep(RETRY_SECONDS)
                 self._strike([delivery for _, delivery in given.values()])
 
-        threading.Thread(target=insist, name="InterruptAll", daemon=True).start()
+        KernelThread(target=insist, name="InterruptAll").start()
 
     def on_signal(self, _signum: int, frame: FrameType | None) -> None:
         """The handler of SIGINT; raises where the code that is to be interrupted is on the stack.
@@ -198,10 +216,12 @@ class Interrupts:
 
     def _insist(self, deliveries: Sequence[Delivery]) -> None:
         """Try again and again: what hits the kernel's own machinery passes, what blocks in C has to return."""
+        self._free.wait()
         self._begin(deliveries)
         if any(each.target.awaits for each in deliveries):
             time.sleep(GRACE_SECONDS)
         for _ in range(RETRIES):
+            self._free.wait()
             if not self._strike(deliveries):
                 return
             time.sleep(RETRY_SECONDS)

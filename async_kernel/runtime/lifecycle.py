@@ -30,6 +30,7 @@ from async_kernel.scheduling.caller import Caller
 from async_kernel.scheduling.host import LoopHost
 from async_kernel.shell.interactive import AsyncInteractiveShell
 from async_kernel.shell.subshells import SubshellManager
+from async_kernel.threads import hide_from_debugger
 from async_kernel.typing import Backend, SocketID
 
 __all__ = ["Owner", "life"]
@@ -79,6 +80,8 @@ async def life(
         backend = event_loops.running_backend() or Backend.asyncio
         shell_caller = await stack.enter_async_context(Caller("manual", name="Shell", protected=True))
         control = shell_caller.get(name="Control", protected=True)
+        if control.thread is not None:
+            hide_from_debugger(control.thread)  # It answers while what it debugs is paused.
         scope = event_loops.this_driver().Loop().scope()
         stack.enter_context(scope)
         callers = {SocketID.shell: shell_caller, SocketID.control: control}
@@ -89,6 +92,7 @@ async def life(
         parts.subshells = SubshellManager(
             parts.shell, shell_caller, kernel.subshell_namespace, when_ended=parts.aborts.forget
         )
+        stack.callback(parts.debugging.close)
         stack.callback(parts.subshells.stop_all_subshells, force=True)
         attach(parts)
         kernel.receive_msg_loop()
@@ -123,6 +127,7 @@ def _process_patched(kernel: Owner, parts: Parts) -> Generator[None]:
         (sys, "stderr", parts.output.stderr),
         (sys, "excepthook", kernel.excepthook),
         (sys, "unraisablehook", kernel.unraisablehook),
+        (sys, "breakpointhook", parts.debugging.breakpoint),
         (threading, "excepthook", parts.background.thread_excepthook),
         (LoopHost, "default_excepthook", parts.background.call_excepthook),
         *thread_patches(),

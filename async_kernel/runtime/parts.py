@@ -21,6 +21,7 @@ from async_kernel.protocol.session import Session
 from async_kernel.runtime.background import Background
 from async_kernel.runtime.comm_lanes import comm_lane
 from async_kernel.runtime.connection import Connection
+from async_kernel.runtime.debugging import Debugging
 from async_kernel.runtime.dispatch import Aborts, Dispatch, Handlers
 from async_kernel.runtime.input_requests import InputRequests
 from async_kernel.runtime.interrupts import Interrupts
@@ -96,7 +97,7 @@ class Parts:
             comms=comm_lane(kernel.comms, callers[SocketID.shell]),
         )
         self.comm_manager: CommManager = CommManager(self.publish)
-        self.output: Output = Output(self.publish, echo=self._echo(kernel), parent=self.publish.parent)
+        self.output: Output = Output(self.publish, echo=terminal(kernel.quiet), parent=self.publish.parent)
         self.background: Background = Background(self.publish, self.output, self._failed)
         self.inputs: InputRequests = InputRequests(
             self.messenger, allowed=lambda: kernel.stdin == "allow", flush=self.output.flush
@@ -104,6 +105,7 @@ class Parts:
         self.variables: Variables = Variables()
         self._scope = scope
         self.interrupts: Interrupts = self._make_interrupts(when_idle)
+        self.debugging = Debugging(self.publish, callers[SocketID.control], lambda: self.shell, self.interrupts.hold)
 
     def _make_interrupts(self, when_idle: Callable[[], None]) -> Interrupts:
         return Interrupts(
@@ -126,10 +128,6 @@ class Parts:
 
     def _failed(self, what: str, error: str) -> None:
         self.connection.reception.tell("failed", {"what": what, "error": error})
-
-    @staticmethod
-    def _echo(kernel: Living) -> dict[Name, TextSink]:
-        return {} if kernel.quiet else {"stdout": sys.stdout, "stderr": sys.stderr}
 
     def _subshell(self, subshell_id: str) -> Any:
         return self.subshells.get_shell(subshell_id)
@@ -187,6 +185,7 @@ class Parts:
             policy = msgspec.structs.replace(policy, run_mode=mode)
         self.publish.latest = job
         shell = self.subshells.current()
+        self.debugging.cell()
         with self.background.cell(job), self.variables.cell(job):
             content: Content = await shell.execute_request(
                 request.code,
@@ -205,10 +204,11 @@ class Parts:
 
     def interrupt(
         self, callbacks: Iterable[Callable[[], object]], msg_ids: tuple[str, ...] = (), subshell_id: str | None = None
-    ) -> None:
+    ) -> bool:
         """Interrupt what runs, or only what is named; `callbacks` are called in the control thread.
 
         Without names, what is queued and has not begun is left alone: it runs next, unless the error aborts it.
+        Returns whether the interrupt waits until what a debugger has paused goes on.
         """
         for callback in tuple(callbacks):
             self.callers[SocketID.control].call_direct(callback)
@@ -216,6 +216,7 @@ class Parts:
             self.cancel(self.jobs.matching(msg_ids, subshell_id))
         elif not self.interrupts.request():
             self._interrupted(0)
+        return self.interrupts.held
 
     def cancel(self, entries: Iterable[Entry]) -> None:
         """End requests: what runs is interrupted, what waits is answered with the error when its turn comes."""
@@ -243,6 +244,12 @@ class Parts:
             cells.ending = True
         shell = self.callers[SocketID.shell]
         try:
+            self.debugging.end()
             self.interrupts.request_until(lambda: shell.stopped.is_set())
         finally:
             shell.call_direct(self._scope.cancel)
+
+
+def terminal(quiet: bool) -> dict[Name, TextSink]:
+    """Where output is echoed to."""
+    return {} if quiet else {"stdout": sys.stdout, "stderr": sys.stderr}

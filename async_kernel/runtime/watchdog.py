@@ -11,6 +11,8 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
+from async_kernel.threads import KernelThread
+
 __all__ = ["bound_shutdown", "watch_parent"]
 
 log = logging.getLogger("async_kernel")
@@ -31,7 +33,7 @@ def watch_parent(pid: int, when_dead: Callable[[], None]) -> None:
         log.warning("the parent process %d has ended: the kernel stops", pid)
         when_dead()
 
-    threading.Thread(target=wait, name="ParentWatch", daemon=True).start()
+    KernelThread(target=wait, name="ParentWatch").start()
 
 
 def _wait_for(pid: int) -> None:
@@ -60,13 +62,13 @@ def bound_shutdown(seconds: float, clean_up: Callable[[], None]) -> None:
     def wait() -> None:
         threading.Event().wait(seconds)
         # Whoever should read what is told may have stopped reading.
-        telling = threading.Thread(target=tell, name="ShutdownReport", daemon=True)
+        telling = KernelThread(target=tell, name="ShutdownReport")
         telling.start()
         telling.join(TELL_SECONDS)
         clean_up()
         os._exit(1)
 
-    threading.Thread(target=wait, name="ShutdownWatch", daemon=True).start()
+    KernelThread(target=wait, name="ShutdownWatch").start()
 
 
 def stacks() -> str:

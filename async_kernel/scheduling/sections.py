@@ -215,8 +215,9 @@ BORDERS: Final[frozenset[CodeType]] = frozenset(
 )
 """The frames of these stand between the machinery and the code of a user."""
 
-LEFT_ALONE: Final = (MACHINERY, "importlib", "_frozen_importlib")
-"What is not raised in: the kernel, and imports, whose locks stay locked for ever when their release is cut short."
+LEFT_ALONE: Final = (MACHINERY, "importlib", "_frozen_importlib", "pydevd", "_pydevd_", "_pydev_", "debugpy")
+"""What is not raised in: the kernel, imports, whose locks stay locked for ever when their release is cut short, and the
+debugger, which would lose the threads that it has paused."""
 ERROR_DISPLAY: Final = "IPython.core.ultratb"
 "Shows how a cell has ended; what it imports and computes for that is not the user's."
 

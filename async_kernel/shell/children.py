@@ -21,6 +21,7 @@ from async_kernel.scheduling import event_loops
 from async_kernel.scheduling.context import addressee, current_job
 from async_kernel.scheduling.pending import Event
 from async_kernel.scheduling.sections import uninterrupted, waits
+from async_kernel.threads import KernelThread
 
 if sys.platform != "win32":
     import pty
@@ -275,4 +276,4 @@ def _user_shell() -> str:
 
 
 def _start(func: Callable[..., object], name: str, *args: Any) -> None:
-    threading.Thread(target=func, args=args, name=name, daemon=True).start()
+    KernelThread(target=func, args=args, name=name).start()

@@ -27,6 +27,7 @@ from async_kernel.shell.awaits import insert_awaits
 from async_kernel.shell.compiler import KernelCompiler, split_at_futures
 from async_kernel.shell.tracebacks import awaiting
 from async_kernel.shell.transform import transform
+from async_kernel.threads import hide_from_debugger
 from async_kernel.typing import Content, Job, RunMode
 
 __all__ = ["USER_CODE", "Running", "run", "user_traceback"]
@@ -143,6 +144,7 @@ class Running:
             return
         timer = threading.Timer(self.timeout + LATE_SECONDS, self._end, (interrupt,))
         timer.name, timer.daemon = "CellTimeout", True
+        hide_from_debugger(timer)
         timer.start()
         try:
             yield

@@ -14,6 +14,8 @@ from typing import Any, Literal, TypeAlias
 
 from IPython.core.history import HistoryManager
 
+from async_kernel.threads import KernelThread
+
 __all__ = ["HistoryMode", "KernelHistory"]
 
 HistoryMode: TypeAlias = Literal["file", "memory", "off"]
@@ -69,7 +71,7 @@ class KernelHistory(HistoryManager):
         if not self.enabled:
             self.db_input_cache.clear()
         elif self._mode == "file" and self._saver is None:
-            self._saver = threading.Thread(target=self._save, name="History", daemon=True)
+            self._saver = KernelThread(target=self._save, name="History")
             self._saver.start()
 
     def store_output(self, line_num: int) -> None:

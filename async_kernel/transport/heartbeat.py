@@ -6,6 +6,8 @@ import threading
 
 import zmq
 
+from async_kernel.threads import KernelThread
+
 __all__ = ["Heartbeat"]
 
 
@@ -17,7 +19,7 @@ class Heartbeat:
 
     def start(self, sock: zmq.Socket[bytes]) -> None:
         """Begin to echo; from now on `sock` is the heartbeat's, which closes it in the end."""
-        self._thread = threading.Thread(target=_echo, args=(sock,), name="heartbeat", daemon=True)
+        self._thread = KernelThread(target=_echo, args=(sock,), name="heartbeat")
         self._thread.start()
 
     def join(self, timeout: float) -> None:

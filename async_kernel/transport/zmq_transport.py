@@ -17,6 +17,7 @@ import zmq
 from async_kernel.errors import SetupError
 from async_kernel.interfaces import Frames, Receive
 from async_kernel.protocol.connection_info import ConnectionInfo
+from async_kernel.threads import KernelThread
 from async_kernel.transport.channel import Channel, frozen
 from async_kernel.transport.heartbeat import Heartbeat
 from async_kernel.transport.io_loop import IoLoop
@@ -99,7 +100,7 @@ class ZmqTransport:
         if self._thread is not None:
             raise RuntimeError("the transport was started before")
         outbox = Outbox()
-        self._thread = threading.Thread(target=self._run, args=(outbox, receive), name="transport", daemon=True)
+        self._thread = KernelThread(target=self._run, args=(outbox, receive), name="transport")
         self._thread.start()
         self._bound.wait()
         if self._outbox is None:

@@ -170,13 +170,3 @@ def test_comm_of_unknown_target_is_closed(kernel: RunningKernel) -> None:
     published = kernel.published(msg["header"]["msg_id"])
     assert published[-1]["msg_type"] == "comm_close"
     assert "No such comm target registered: nobody" in text_of(published, "stderr")
-
-
-@pytest.mark.parametrize("msg_type", ["debug_request"])
-def test_what_is_not_built_gets_an_error_reply(kernel: RunningKernel, msg_type: str) -> None:
-    client = kernel.client
-    msg = client.session.msg(msg_type, {"command": "initialize"})
-    client.control_channel.send(msg)
-    reply = kernel.control_reply(msg["header"]["msg_id"])
-    assert reply["content"]["status"] == "error"
-    assert msg_type in reply["content"]["evalue"]
