@@ -80,7 +80,7 @@ class Debugger:
         self._variables = Variables(kernel.names, kernel.hidden_names)
         self._parent: Message[Any] | None = None
         self._client: AdapterClient | None = None
-        self._attached = False
+        self._attached = self._was_attached = False
         self._breakpoints: dict[str, list[dict[str, Any]]] = {}
         self._hook: Any = None
         self.stopped_threads: set[int] = set()
@@ -132,12 +132,13 @@ class Debugger:
         return answer
 
     def trace_this_thread(self) -> None:
-        """Let debugpy see what the calling thread runs from now on, if it is attached.
+        """Let debugpy see what the calling thread runs from now on if it is attached, and only then.
 
-        Threads that were there before it are traced already, but code of the user may have ended that: pdb does.
+        It sees the threads that were there before it, but code of the user may have ended that (pdb does). When it is
+        not attached any more it goes on tracing, which makes code several times slower.
         """
-        if self._attached:
-            sys.modules["debugpy"].trace_this_thread(True)
+        if self._attached or self._was_attached:
+            sys.modules["debugpy"].trace_this_thread(self._attached)
 
     async def close(self) -> None:
         """End the session, whatever it does: what is paused goes on. Idempotent."""
@@ -176,7 +177,7 @@ class Debugger:
             }
         )
         if answer.get("success"):
-            self._attached = True
+            self._attached = self._was_attached = True
             self._hook = sys.breakpointhook
             if "PYTHONBREAKPOINT" not in os.environ:
                 sys.breakpointhook = sys.modules["debugpy"].breakpoint

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -25,7 +26,8 @@ async def session(adapter: Adapter, use: Callable[[AdapterClient], Awaitable[Non
 
     async def serve(stream: anyio.abc.SocketStream) -> None:
         async with stream:
-            await adapter(stream, DapParser())
+            with suppress(anyio.EndOfStream, anyio.BrokenResourceError):  # The client has gone.
+                await adapter(stream, DapParser())
 
     async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener, anyio.create_task_group() as group:
         group.start_soon(listener.serve, serve)
