@@ -89,7 +89,7 @@ class Parts:
             self._subshell,
             self.jobs.accepted,
         )
-        self.comm_manager: CommManager = CommManager(self.publish)
+        self.comm_manager: CommManager = CommManager(self.publish, lambda name: self.shell.events.trigger(name))
         echo: dict[Name, TextSink] = {} if kernel.quiet else {"stdout": sys.stdout, "stderr": sys.stderr}
         self.output: Output = Output(self.publish, echo=echo, parent=self.publish.parent)
         self.background: Background = Background(self.publish, self.output)
