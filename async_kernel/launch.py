@@ -11,23 +11,24 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+from async_kernel import __version__
 from async_kernel.config.discovery import SAFE_PATH
 from async_kernel.config.profile import Profile
 from async_kernel.runtime.connection import Connection, connected, new_connection_file
 from async_kernel.runtime.identity import HELP_LINKS, kernel_info
-from async_kernel.runtime.patches import signals_handled
+from async_kernel.runtime.patches import imports_from, signals_handled
+from async_kernel.runtime.reception import Report, tell_nobody
 from async_kernel.runtime.watchdog import bound_shutdown, watch_parent
 from async_kernel.transport.connection_file import remove_stale
 
 __all__ = ["Report", "launch"]
 
-Report = Callable[[str, Mapping[str, Any]], None]
-"""Told of the kernel's life: `started` or `stopped`, and what there is to say about it."""
-
+LOG_SECONDS: Final = 1.0
+"For so long an ending kernel waits for its log to be opened."
 SHUTDOWN_SECONDS: Final = 4.0
 "Less than the 5 s after which jupyter_client kills a kernel, so that it can still remove its files."
 
@@ -38,7 +39,7 @@ def launch(profile: Profile, connection_file: Path | None = None, report: Report
     Args:
         profile: What the kernel shall be.
         connection_file: Loaded where it exists, else written; by default a new one in Jupyter's runtime folder.
-        report: Told when the kernel has started and stopped.
+        report: Told of the kernel's life, from the moment when its channels answer.
 
     Returns:
         The exit code of the process.
@@ -57,10 +58,12 @@ def launch(profile: Profile, connection_file: Path | None = None, report: Report
             transport=profile.values["transport"],
             ip=settings.get("ip", ""),
             kernel_name=profile.spec_name,
+            profile=profile.name,
             kernel_info=lambda: kernel_info(settings.get("help_links", HELP_LINKS)),
+            tell=report or tell_nobody,
         ) as connection,
     ):
-        return serve(settings, path, connection, report, asked_to_end)
+        return serve(settings, path, connection, asked_to_end)
 
 
 def restore_safe_path() -> None:
@@ -74,31 +77,89 @@ def restore_safe_path() -> None:
             del os.environ["PYTHONSAFEPATH"]
 
 
-def serve(
-    settings: dict[str, Any], path: Path, connection: Connection, report: Report | None, asked_to_end: list[int]
-) -> int:
+def serve(settings: dict[str, Any], path: Path, connection: Connection, asked_to_end: list[int]) -> int:
     """Make the kernel, hand it the connection and run it until it is stopped."""
     kernel = make_kernel(settings, path)
-    began = time.monotonic()
-    tell: Report = report if report is not None and kernel.print_kernel_messages else lambda _event, _facts: None
+    log = Log(connection)
+    reception = connection.reception
+    if not kernel.print_kernel_messages:
+        reception.tell = tell_nobody
 
     def observe(event: str) -> None:
         if event == "started":
             gc.freeze()
             gc.enable()
-            tell("started", {"connection_file": path, "info": connection.info})
-            threading.Thread(target=remove_stale, args=(path.parent,), name="RemoveStale", daemon=True).start()
+            reception.tell("started", {"connection_file": path, "info": connection.info})
+            log.start()
         elif event == "stopping":
-            bound_shutdown(SHUTDOWN_SECONDS, lambda: connection.close(0.1))
+            bound_shutdown(SHUTDOWN_SECONDS, give_up)
+
+    def give_up() -> None:
+        log.end(f"{kernel.stop_reason}; it did not end by itself within {SHUTDOWN_SECONDS:g} s")
+        connection.close(0.1)
 
     kernel.use_connection(connection, observe)
     if asked_to_end:  # And something that was being imported has swallowed it.
         return 0
     if (parent := os.environ.get("JPY_PARENT_PID", "")).isdigit() and int(parent) > 1:
         watch_parent(int(parent), lambda: kernel.stop("the parent process has ended"))
-    kernel.run()
-    tell("stopped", {"uptime": time.monotonic() - began, "reason": kernel.stop_reason})
+    try:
+        kernel.run()
+    except BaseException as exc:
+        log.end(f"{type(exc).__name__}: {exc}")
+        raise
+    log.end(kernel.stop_reason)
+    reception.tell("stopped", {"uptime": log.uptime, "reason": kernel.stop_reason})
     return 0
+
+
+class Log:
+    """The kernel's log file. It is opened in the background when the kernel is ready, and old ones are removed then.
+
+    Args:
+        connection: The kernel's connection.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._began = time.monotonic()
+        self._sys_path = tuple(sys.path)  # Not yet the cells', with the folder that the kernel was started in.
+        self._file: Any = None
+        self._relay: Any = None
+        self._thread = threading.Thread(target=self._open, name="KernelLog", daemon=True)
+
+    @property
+    def uptime(self) -> float:
+        """Seconds since the kernel was made."""
+        return time.monotonic() - self._began
+
+    def start(self) -> None:
+        """The kernel is ready."""
+        from async_kernel.runtime.kernel_log import KERNEL_LOG, Relay  # the kernel has imported it meanwhile
+
+        self._relay = Relay()
+        KERNEL_LOG.addHandler(self._relay)
+        self._thread.start()
+
+    def end(self, reason: str) -> None:
+        """The kernel has ended."""
+        if self._thread.ident is not None:
+            self._thread.join(LOG_SECONDS)
+            self._relay.detach()
+        if self._file is not None:
+            self._file.end(self.uptime, reason or "asked to")
+
+    def _open(self) -> None:
+        with imports_from(self._sys_path):
+            from async_kernel.runtime.log_file import SUFFIX, LogFile, log_folder, prune  # when the kernel is ready
+
+        path, info = self._connection.path, self._connection.info
+        keys = (key.decode("utf-8", "replace") for key in (info.key, info.curve_secretkey) if key)
+        self._file = LogFile(log_folder() / (path.stem + SUFFIX), keys)
+        self._file.begin(profile=self._connection.profile, connection_file=str(path), version=__version__)
+        self._relay.to(self._file)
+        prune(log_folder())
+        remove_stale(path.parent)
 
 
 def make_kernel(settings: dict[str, Any], path: Path) -> Any:

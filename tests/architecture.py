@@ -79,9 +79,9 @@ ROOMS: Mapping[str, Room] = {
     "runtime": Room(
         (4, 0),
         "traitlets anyio msgspec comm jupyter_core",
-        "settings identity kernel_log messenger patches interrupts handlers publishing input_requests reception "
-        "timing variables connection dispatch jobs failures threads background watchdog parts lifecycle",
-        1800,
+        "settings identity kernel_log log_file messenger patches interrupts handlers publishing input_requests "
+        "reception timing variables connection dispatch jobs failures threads background watchdog parts lifecycle",
+        2100,
     ),
     "kernel": Room((4, 1), "traitlets anyio"),
     # floor 5: application
@@ -92,9 +92,10 @@ ROOMS: Mapping[str, Room] = {
     "launch": Room((5, 3)),
     "cli": Room(
         (5, 4),
-        "click rich",
-        "files checks start render options run install uninstall list show profile schema trust main",
-        1200,
+        "click rich zmq jupyter_core",
+        "files checks render lifecycle start completion options run install uninstall list processes lives logs asking "
+        "kernels ps installation doctor show profile schema trust later main",
+        2000,
     ),
     # floor 6: face
     "__init__": Room((6, 0)),
@@ -119,12 +120,21 @@ LAZY: Mapping[tuple[str, str], str] = {
         "cli.checks",
         "async_kernel.shell.interactive",
     ): "judges settings, only where there are any",
+    ("launch", "async_kernel.runtime.kernel_log"): "ready first: the kernel imports it",
+    ("launch", "async_kernel.runtime.log_file"): "10 ms, and the log is opened when the kernel is ready",
     ("__main__", "async_kernel.cli.main"): "click costs 40 ms, and the argv of a kernelspec does without",
     ("cli.start", "async_kernel.launch"): "it imports zmq, and the verbs that only list do without",
     ("shell.tracebacks", "pygments.formatters.terminal256"): "40 ms, with the first traceback",
     ("shell.tracebacks", "pygments.lexers.python"): "40 ms, with the first traceback",
     ("shell.tracebacks", "stack_data.core"): "40 ms, with the first traceback",
+    ("cli.start", "async_kernel.cli.lifecycle"): "rich, and only when the kernel is ready",
+    ("cli.start", "queue"): "only where somebody at a terminal wants to know of the kernel's life",
+    ("cli.main", "async_kernel.cli.doctor"): "a verb that `--help` does not wait for",
+    ("cli.main", "async_kernel.cli.logs"): "a verb that `--help` does not wait for",
+    ("cli.main", "async_kernel.cli.ps"): "a verb that `--help` does not wait for",
     ("cli.render", "rich.console"): "60 ms, only where colour is wanted",
+    ("cli.render", "rich.live"): "60 ms, only where a table is watched",
+    ("cli.render", "rich.panel"): "60 ms, only where colour is wanted",
     ("cli.render", "rich.table"): "60 ms, only where colour is wanted",
     ("cli.render", "rich.tree"): "60 ms, only where colour is wanted",
     ("cli.render", "rich.text"): "60 ms, only where colour is wanted",

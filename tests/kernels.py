@@ -108,6 +108,17 @@ def wait_for_file(path: Path, process: subprocess.Popen[str]) -> None:
         os.sched_yield()
 
 
+def wait_for_log(kernel: RunningKernel) -> Path:
+    """Wait until a kernel has begun its log, which it does when it is ready; the log, in `JUPYTER_RUNTIME_DIR`."""
+    path = Path(os.environ["JUPYTER_RUNTIME_DIR"], "async-kernel", f"{kernel.connection_file.stem}.log")
+    deadline = time.monotonic() + TIMEOUT
+    while not (path.exists() and f'"pid": {kernel.process.pid}' in path.read_text()):
+        assert kernel.process.poll() is None, kernel.process.communicate()
+        assert time.monotonic() < deadline, "no log"
+        os.sched_yield()
+    return path
+
+
 def text_of(messages: list[dict[str, Any]], name: str = "stdout") -> str:
     """What was printed to a stream."""
     return "".join(m["content"]["text"] for m in messages if m["msg_type"] == "stream" and m["content"]["name"] == name)

@@ -10,6 +10,7 @@ import click
 
 from async_kernel import chooser
 from async_kernel.cli import render
+from async_kernel.cli.completion import complete_profiles
 from async_kernel.cli.options import kernel_folder, where
 from async_kernel.cli.start import lacks, tell
 from async_kernel.config import discovery
@@ -45,7 +46,14 @@ class Plan(NamedTuple):
 
 
 @click.command(epilog=_EXAMPLES)
-@click.option("--profile", "names", metavar="PROFILE", multiple=True, help="A profile's name or path. Repeatable.")
+@click.option(
+    "--profile",
+    "names",
+    metavar="PROFILE",
+    multiple=True,
+    help="A profile's name or path. Repeatable.",
+    shell_complete=complete_profiles,
+)
 @click.option("--all", "every", is_flag=True, help="Every profile that can be found by name.")
 @click.option("--chooser", "choose", is_flag=True, help="One kernelspec that offers the profiles (default: all).")
 @click.option("--name", metavar="NAME", default="", help="The kernelspec's name. Default: async, or async-PROFILE.")

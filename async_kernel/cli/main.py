@@ -11,6 +11,7 @@ import click
 
 from async_kernel import __version__
 from async_kernel.cli.install import install
+from async_kernel.cli.later import Later
 from async_kernel.cli.list import list_kernels
 from async_kernel.cli.profile import profile
 from async_kernel.cli.run import run
@@ -33,6 +34,32 @@ def cli() -> None:
 
 for _command in (run, install, uninstall, list_kernels, profile, schema, trust):
     cli.add_command(_command)
+
+
+def _logs() -> click.Command:
+    from async_kernel.cli.logs import logs
+
+    return logs
+
+
+def _doctor() -> click.Command:
+    from async_kernel.cli.doctor import doctor
+
+    return doctor
+
+
+def _ps() -> click.Command:
+    from async_kernel.cli.ps import ps
+
+    return ps
+
+
+for _later in (
+    Later("doctor", "Look for what would keep a kernel from starting.", _doctor),
+    Later("logs", "A kernel's log, and why the last one ended.", _logs),
+    Later("ps", "Running kernels, and what dead ones have left.", _ps),
+):
+    cli.add_command(_later)
 
 
 def main(argv: Sequence[str]) -> int:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from async_kernel.cli.completion import complete_sets, complete_values
 from async_kernel.config.layers import Override
 from async_kernel.config.profile import parse_set
 from async_kernel.config.schema import SCHEMA
@@ -25,10 +26,14 @@ def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
         if isinstance(setting.default, bool):
             option = click.option(f"--{name}/--no-{name}", setting.key, default=None, help=setting.doc)
         else:
-            option = click.option(f"--{name}", setting.key, metavar=setting.kind.metavar, help=setting.doc)
+            metavar = setting.kind.metavar
+            option = click.option(
+                f"--{name}", setting.key, metavar=metavar, help=setting.doc, shell_complete=complete_values
+            )
         command = option(command)
     text = "Set any key of the profile, as YAML; run_modes.execute_request=task leads into a mapping. Repeatable."
-    return click.option("--set", "sets", metavar="KEY=VALUE", multiple=True, help=text)(command)
+    option = click.option("--set", "sets", metavar="KEY=VALUE", multiple=True, help=text, shell_complete=complete_sets)
+    return option(command)
 
 
 def overrides(sets: Sequence[str], options: Mapping[str, Any]) -> list[Override]:

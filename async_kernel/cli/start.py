@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +21,14 @@ from async_kernel.errors import SetupError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from typing import TextIO
 
 __all__ = ["FAULT", "guarded", "lacks", "run_kernel", "tell"]
 
 FAULT = 2
 "The exit code when nothing was started or written, because of what was asked for."
+LAST_WORDS_SECONDS = 1.0
+"For so long an ending kernel waits for a terminal that takes no text."
 
 
 def tell(severity: str, text: str) -> None:
@@ -72,8 +76,9 @@ def run_kernel(name: str, connection_file: str | None, overrides: Sequence[Overr
     tell_warnings(profile)
     from async_kernel.launch import launch  # it imports zmq, and the verbs that only list do without
 
+    report = reporter(profile) if is_watched(profile) else None
     try:
-        return launch(profile, Path(connection_file) if connection_file else None, reporter(profile))
+        return launch(profile, Path(connection_file) if connection_file else None, report)
     except SetupError as exc:
         if not exc.key:
             raise
@@ -99,28 +104,44 @@ def tell_warnings(profile: Profile) -> None:
         tell("warning", f"not built yet, so without effect: {said}")
 
 
-def reporter(profile: Profile) -> Callable[[str, Mapping[str, Any]], None] | None:
-    """What tells of the kernel's life on stderr, or None where nobody wants to know.
+def is_watched(profile: Profile) -> bool:
+    """Whether somebody wants to be told of the kernel's life.
 
     Somebody does who sits at a terminal (and did not start the kernel through Jupyter), or whose profile says so.
     """
     said: bool = profile.origin("print_kernel_messages").layer != "default"
     at_terminal = sys.stderr.isatty() and "JPY_PARENT_PID" not in os.environ
-    if not profile.values["print_kernel_messages"] or not (said or at_terminal):
-        return None
+    return profile.values["print_kernel_messages"] and (said or at_terminal)
 
-    # While the kernel runs, sys.stderr is the cells'.
-    terminal = sys.stderr
 
-    def line(text: str) -> None:
-        print(f"async-kernel: {text}", file=terminal, flush=True)
+def reporter(profile: Profile) -> Callable[[str, Mapping[str, Any]], None]:
+    """What tells of the kernel's life on stderr."""
+    from queue import SimpleQueue  # only where somebody wants to know
+
+    terminal = own_stderr()
+    events: SimpleQueue[tuple[str, Mapping[str, Any]]] = SimpleQueue()
+
+    def show() -> None:
+        from async_kernel.cli.lifecycle import follow  # rich, and only when the kernel is ready
+
+        follow(profile, terminal, events)
+
+    thread = threading.Thread(target=show, name="Lifecycle", daemon=True)
 
     def report(event: str, facts: Mapping[str, Any]) -> None:
+        # Signal handlers call this, and the thread that receives: neither may wait for a terminal, or for a lock.
+        events.put((event, facts))
         if event == "started":
-            values, file = profile.values, facts["connection_file"]
-            line(f"started (profile {profile.name}, {values['backend']}, {values['transport']}): {file}")
-            line(f"connect with: jupyter console --existing {file}    stop with Ctrl-C")
-        elif event == "stopped":
-            line(f"stopped after {facts['uptime']:.1f} s: {facts['reason'] or 'asked to'}")
+            thread.start()
+        elif event == "stopped" and thread.ident is not None:
+            thread.join(LAST_WORDS_SECONDS)
 
     return report
+
+
+def own_stderr() -> TextIO:
+    """The stderr of this process, a copy: `sys.stderr`, and perhaps descriptor 2, are the cells' while it runs."""
+    try:
+        return open(os.dup(sys.stderr.fileno()), "w", encoding=sys.stderr.encoding, errors="backslashreplace")
+    except OSError:
+        return sys.stderr  # one that is no file

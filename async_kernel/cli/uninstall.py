@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from async_kernel.cli import render
+from async_kernel.cli.completion import complete_kernelspecs
 from async_kernel.cli.options import kernel_folder, where
 from async_kernel.cli.start import tell
 from async_kernel.errors import SetupError
@@ -26,7 +27,7 @@ Examples:
 
 
 @click.command(epilog=_EXAMPLES)
-@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_kernelspecs)
 @where
 @click.option("--yes", "-y", is_flag=True, help="Don't ask.")
 @click.option("--force", is_flag=True, help="Also remove files that others have added or changed there.")

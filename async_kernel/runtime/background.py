@@ -44,10 +44,12 @@ class Background(PendingManager):
     Args:
         publish: Says whose the output is.
         output: Where failures are written to.
+        failed: Told of each: what has failed, and the error in a line.
     """
 
-    def __init__(self, publish: Publishing, output: Output) -> None:
+    def __init__(self, publish: Publishing, output: Output, failed: Callable[[str, str], object]) -> None:
         super().__init__()
+        self._failed = failed
         self._publish = publish
         self._output = output
         self._cells: dict[int, list[Callable[[], object]]] = {}
@@ -87,6 +89,7 @@ class Background(PendingManager):
             return
         lines = traceback.format_exception(type(exc), exc, _from_user_code(exc.__traceback__))
         self._write(f"Exception in {what}:\n{''.join(lines)}", job)
+        self._failed(what, _in_a_line(exc))
 
     def _write(self, text: str, job: Job[Any]) -> None:
         with self._publish.output_to(job):
@@ -185,6 +188,7 @@ class Background(PendingManager):
             if exc is not None:
                 text += "".join(traceback.format_exception(type(exc), exc, _from_user_code(exc.__traceback__)))
             self._write(text, job)
+            self._failed(context["message"], "" if exc is None else _in_a_line(exc))
         elif handler is not None:
             handler(loop, context)
         elif exc is not None:
@@ -203,6 +207,10 @@ def _job_of(thing: Any) -> Job[Any] | None:
 
 def _job_of_context(context: Context | None) -> Job[Any] | None:
     return None if context is None else context.get(current_job)
+
+
+def _in_a_line(exc: BaseException) -> str:
+    return traceback.format_exception_only(exc)[-1].strip()
 
 
 def _from_user_code(entry: TracebackType | None) -> TracebackType | None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from async_kernel.errors import SetupError
 from async_kernel.protocol.connection_info import ConnectionInfo
 from async_kernel.protocol.wire import Wire
-from async_kernel.runtime.reception import Reception
+from async_kernel.runtime.reception import Reception, Report, tell_nobody
 from async_kernel.transport import connection_file
 from async_kernel.transport.zmq_transport import ZmqTransport
 from async_kernel.typing import Content
@@ -29,10 +31,15 @@ class Connection:
     Args:
         path: Where the connection file is.
         owned: Whether it was written here, so that it is removed when the connection is closed.
+        profile: The name of the kernel's profile; empty where it has none.
     """
 
-    def __init__(self, path: Path, owned: bool, reception: Reception, wire: Wire, transport: ZmqTransport) -> None:
+    def __init__(
+        self, path: Path, owned: bool, reception: Reception, wire: Wire, transport: ZmqTransport, profile: str
+    ) -> None:
         self.path: Path = path
+        self.profile: str = profile
+        self.began: float = time.time()
         self.reception: Reception = reception
         self.wire: Wire = wire
         self.transport: ZmqTransport = transport
@@ -42,6 +49,16 @@ class Connection:
     def info(self) -> ConnectionInfo:
         """Where the channels are, with the real ports."""
         return self.transport.info
+
+    def state(self, state: str, running: int) -> Content:
+        """What `kernel_info_reply` says beyond the specification, for `async-kernel ps`.
+
+        Args:
+            state: starting, idle or busy.
+            running: How many requests run.
+        """
+        began = datetime.fromtimestamp(self.began, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return {"pid": os.getpid(), "profile": self.profile, "state": state, "started": began, "running": running}
 
     def close(self, linger: float = 1.0) -> None:
         """Send what is left for at most `linger` seconds, close the channels, remove our files. Idempotent."""
@@ -98,7 +115,9 @@ def connected(
     transport: str = "tcp",
     ip: str = "",
     kernel_name: str = "async",
+    profile: str = "",
     kernel_info: Callable[[], Content] | None = None,
+    tell: Report = tell_nobody,
 ) -> Generator[Connection]:
     """Bind the channels and answer `kernel_info`; write the connection file unless it is there; undo both at the end.
 
@@ -114,8 +133,13 @@ def connected(
         welcome=lambda topic: reception.messenger.welcome(topic),
         on_cut=lambda missed: reception.messenger.cut_notice(missed),
     )
-    reception = Reception(wire, channels, kernel_info)
-    connection = Connection(path, not given, reception, wire, channels)
+
+    def starting() -> Content:
+        known = {} if kernel_info is None else kernel_info()
+        return {**known, "async_kernel": connection.state("starting", 0)}
+
+    reception = Reception(wire, channels, None if kernel_info is None else starting, tell)
+    connection = Connection(path, not given, reception, wire, channels, profile)
     try:
         reception.open()
         if not given:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
@@ -14,8 +13,6 @@ from async_kernel.shell.subshells import lane
 from async_kernel.typing import Content, HandlerType, Job, MsgType, RunMode, SocketID
 
 __all__ = ["Aborts", "Dispatch", "Handlers", "Lanes"]
-
-log = logging.getLogger("async_kernel")
 
 CONTROL_TYPES = frozenset(
     MsgType(f"{name}_request")
@@ -65,6 +62,7 @@ class Dispatch:
         aborts: Hears of each execute request in order of arrival.
         find: The subshell of an id; raises `ClientError` where there is none.
         accepted: Hears of each request that is about to be started, and how.
+        refuse: Hears why a request is not: `Reception.refuse`.
     """
 
     def __init__(
@@ -76,6 +74,7 @@ class Dispatch:
         aborts: Aborts,
         find: Callable[[str], Subshell],
         accepted: Callable[[Job[Any], RunMode], object],
+        refuse: Callable[..., object],
     ) -> None:
         self._handlers = handlers
         self._messenger = messenger
@@ -84,6 +83,7 @@ class Dispatch:
         self._aborts = aborts
         self._find = find
         self._accepted = accepted
+        self._refuse = refuse
 
     def __call__(self, job: Job[Any]) -> None:
         """Start the handler of `job`; what can't be served is answered here."""
@@ -92,7 +92,7 @@ class Dispatch:
         try:
             msg_type = MsgType(name)
         except ValueError:
-            log.warning("received a message of unknown type %r on the %s channel", name, socket_id.name)
+            self._refuse("type", "received a message of unknown type %r on the %s channel", name, socket_id.name)
             with self._messenger.exchange(job):
                 return
         try:
@@ -103,7 +103,7 @@ class Dispatch:
             subshell_id = None if msg_type in CONTROL_TYPES else subshell_of(job)
             subshell = None if subshell_id is None else self._find(subshell_id)
         except Exception as error:  # noqa: BLE001 - a request that can't be served is answered, whatever was wrong
-            log.warning("refused %s on the %s channel: %s", name, socket_id.name, error)
+            self._refuse("not served", "refused %s on the %s channel: %s", name, socket_id.name, error)
             with self._messenger.exchange(job) as exchange:
                 exchange.fail(error)
             return

@@ -51,8 +51,8 @@ class RequestHandlers:
 
     @immediate
     async def kernel_info_request(self, job: Job[Any], /) -> Content | None:
-        """Who the kernel is and what it speaks."""
-        return self.kernel_info
+        """Who the kernel is, what it speaks, and whether it is busy."""
+        return {**self.kernel_info, "async_kernel": self._running_parts.state()}
 
     @immediate
     async def comm_info_request(self, job: Job[Any], /) -> Content | None:

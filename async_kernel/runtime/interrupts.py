@@ -119,6 +119,7 @@ class Interrupts:
         wake_input: Wakes what waits for the frontend's answer to a question of that request; whether there was one.
         user_code: The code objects whose frame is on the main thread's stack exactly while a cell's code is.
         when_idle: Called (main thread) for an interrupt signal from outside while nothing runs.
+        begun: Told, in any thread and in signal handlers, of how many requests are about to be interrupted.
     """
 
     def __init__(
@@ -128,11 +129,13 @@ class Interrupts:
         wake_input: Callable[[Job[Any]], bool],
         user_code: Collection[CodeType],
         when_idle: Callable[[], None],
+        begun: Callable[[int], object],
     ) -> None:
         self._running = running
         self._wake_input = wake_input
         self._user_code = frozenset(user_code) | {guarded.__code__}
         self._when_idle = when_idle
+        self._begun = begun
         self._main = threading.main_thread().ident
         self._handles_signals = threading.current_thread() is threading.main_thread()
         self._on_main: tuple[Delivery, ...] = ()
@@ -142,6 +145,7 @@ class Interrupts:
         """Interrupt `targets`, or all that runs now, from any thread; returns at once, whether there was something."""
         deliveries = [Delivery(each) for each in (self._running() if targets is None else targets) if not each.done]
         if deliveries:
+            self._begun(len(deliveries))
             threading.Thread(target=self._insist, args=(deliveries,), name="Interrupt", daemon=True).start()
         return bool(deliveries)
 

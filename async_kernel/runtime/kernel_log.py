@@ -8,10 +8,40 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Final
 
-__all__ = ["kernel_log"]
+__all__ = ["KERNEL_LOG", "Relay", "kernel_log"]
 
 KERNEL_LOG: Final = logging.getLogger("async_kernel")
 FORMAT: Final = "async-kernel: %(levelname)s: %(asctime)s: %(message)s"
+
+
+class Relay(logging.Handler):
+    """Hands records on to another handler, and keeps those that come before it is there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._waiting: list[logging.LogRecord] = []
+        self._target: logging.Handler | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Hand on a record, or keep it."""
+        if self._target is None:
+            self._waiting.append(record)
+        else:
+            self._target.handle(record)
+
+    def detach(self) -> None:
+        """The kernel's log has no use for it any more."""
+        KERNEL_LOG.removeHandler(self)
+
+    def to(self, target: logging.Handler) -> None:
+        """From now on `target` gets each record, those first that wait for it."""
+        self.acquire()
+        try:
+            for record in self._waiting:
+                target.handle(record)
+            self._target = target
+        finally:
+            self.release()
 
 
 @contextmanager

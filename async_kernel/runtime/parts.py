@@ -88,22 +88,33 @@ class Parts:
             self.aborts,
             self._subshell,
             self.jobs.accepted,
+            connection.reception.refuse,
         )
         self.comm_manager: CommManager = CommManager(self.publish, lambda name: self.shell.events.trigger(name))
         echo: dict[Name, TextSink] = {} if kernel.quiet else {"stdout": sys.stdout, "stderr": sys.stderr}
         self.output: Output = Output(self.publish, echo=echo, parent=self.publish.parent)
-        self.background: Background = Background(self.publish, self.output)
+        self.background: Background = Background(self.publish, self.output, self._failed)
         self.inputs: InputRequests = InputRequests(
             self.messenger, allowed=lambda: kernel.stdin == "allow", flush=self.output.flush
         )
         self.variables: Variables = Variables()
         self._scope = scope
-        self.interrupts: Interrupts = Interrupts(
+        self.interrupts: Interrupts = self._make_interrupts(when_idle)
+
+    def _make_interrupts(self, when_idle: Callable[[], None]) -> Interrupts:
+        return Interrupts(
             running=self.jobs.running,
             wake_input=self.inputs.interrupt,
             user_code=USER_CODE,
             when_idle=when_idle,
+            begun=self._interrupted,
         )
+
+    def _interrupted(self, count: int) -> None:
+        self.connection.reception.tell("interrupted", {"count": count})
+
+    def _failed(self, what: str, error: str) -> None:
+        self.connection.reception.tell("failed", {"what": what, "error": error})
 
     def _subshell(self, subshell_id: str) -> Any:
         return self.subshells.get_shell(subshell_id)
@@ -111,6 +122,11 @@ class Parts:
     def _cell_of(self, job: Job[Any]) -> Running | None:
         shell = self.__dict__.get("shell")  # It is made after the signal handlers are set.
         return None if shell is None else shell.cells.get(id(job))
+
+    def state(self) -> Content:
+        """Whether it is busy, and who it is, for `async-kernel ps`."""
+        running = len(self.jobs.running())
+        return self.connection.state("busy" if running else "idle", running)
 
     def receive(self, job: Job[Any], handler: Callable[[Job[Any]], None]) -> None:
         """Take a job from the reception: an answer to `input()` goes to who waits for it, the rest to `handler`."""
@@ -134,7 +150,7 @@ class Parts:
                 if content is not None:
                     exchange.reply(content, timing(job, began) if exchange.msg_type == "execute_request" else None)
         except ClientError as error:
-            log.warning("%s", error)
+            self.connection.reception.refuse("content", "%s", error)
         except KernelInterruptError as error:
             log.info("%s was interrupted: %s", job["msg"]["header"]["msg_type"], error)
         except (Exception, KeyboardInterrupt):
@@ -181,8 +197,8 @@ class Parts:
             self.callers[SocketID.control].call_direct(callback)
         if msg_ids or subshell_id is not None:
             self.cancel(self.jobs.matching(msg_ids, subshell_id))
-        else:
-            self.interrupts.request()
+        elif not self.interrupts.request():
+            self._interrupted(0)
 
     def cancel(self, entries: Iterable[Entry]) -> None:
         """End requests: what runs is interrupted, what waits is answered with the error when its turn comes."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
-from collections.abc import Callable, Generator, Iterable
+from _thread import get_ident
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import ExitStack, contextmanager
+from importlib.machinery import ModuleSpec, PathFinder
+from types import ModuleType
 from typing import Any, TypeAlias
 
-__all__ = ["Patch", "patched", "signals_handled"]
+__all__ = ["Patch", "imports_from", "patched", "signals_handled"]
 
 Patch: TypeAlias = tuple[Any, str, Any]
 """The object, the name of its attribute, and the value that it has while the kernel runs."""
@@ -38,3 +42,28 @@ def signals_handled(handlers: dict[signal.Signals, SignalHandler]) -> Generator[
             # None: a handler that was not set from Python, which Python can't put back.
             stack.callback(signal.signal, number, signal.SIG_DFL if previous is None else previous)
         yield
+
+
+class _OnlyFrom:
+    """Finds modules in given folders for the thread that made it; others don't notice."""
+
+    def __init__(self, folders: Sequence[str]) -> None:
+        self._folders = folders
+        self._thread = get_ident()
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        """As `PathFinder` does."""
+        if path is not None or get_ident() != self._thread:
+            return None
+        return PathFinder.find_spec(name, self._folders, target)
+
+
+@contextmanager
+def imports_from(folders: Sequence[str]) -> Generator[None]:
+    """Inside, this thread imports what is found in `folders` first, whatever cells have done to `sys.path`."""
+    finder = _OnlyFrom(folders)
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)

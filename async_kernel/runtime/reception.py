@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
-from typing import Any
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 from async_kernel.errors import WireError
 from async_kernel.interfaces import Transport
@@ -17,9 +18,24 @@ from async_kernel.protocol.wire import Wire
 from async_kernel.runtime.messenger import Messenger
 from async_kernel.typing import Content, Job, MsgType, SocketID
 
-__all__ = ["Reception"]
+__all__ = ["Reception", "Report", "tell_nobody"]
 
 log = logging.getLogger("async_kernel")
+
+FLOOD: Final = 20
+FLOOD_SECONDS: Final = 10.0
+"""Of the messages that are refused within this time, so many are logged."""
+
+Report = Callable[[str, Mapping[str, Any]], None]
+"""Told of the kernel's life, in any thread and in signal handlers: what has happened, and what there is to say of it.
+
+`started` (connection_file, info), `interrupted` (count), `refused` (reason), `failed` (what, error), `stopped` (uptime,
+reason).
+"""
+
+
+def tell_nobody(_event: str, _facts: Mapping[str, Any]) -> None:
+    """The `Report` where nobody wants to know."""
 
 
 class Reception:
@@ -29,9 +45,17 @@ class Reception:
         wire: Verifies and decodes.
         transport: The channels; started here.
         kernel_info: The content of `kernel_info_reply`, or None where only the kernel may answer (it overrides it).
+        tell: Told of what is refused, and by the kernel of the rest of its life.
     """
 
-    def __init__(self, wire: Wire, transport: Transport, kernel_info: Callable[[], Content] | None) -> None:
+    def __init__(
+        self,
+        wire: Wire,
+        transport: Transport,
+        kernel_info: Callable[[], Content] | None,
+        tell: Report = tell_nobody,
+    ) -> None:
+        self.tell: Report = tell
         self.messenger: Messenger = Messenger(wire, transport)
         self._wire = wire
         self._transport = transport
@@ -40,6 +64,8 @@ class Reception:
         self._attaching = threading.Lock()
         self._waiting: list[Job[Any]] = []
         self._latest = 0.0
+        self._refused = 0
+        self._refused_since = float("-inf")
 
     def open(self) -> None:
         """Bind the channels, begin to receive and announce that the kernel is starting.
@@ -55,7 +81,7 @@ class Reception:
         try:
             ident, msg = self._wire.decode(frames)
         except WireError as error:
-            log.warning("dropped a message on the %s channel: %s", socket_id.name, error)
+            self.refuse(error.reason, "dropped a message on the %s channel: %s", socket_id.name, error)
             return
         # Strictly increasing, so that it orders even what arrives within one tick of the clock.
         self._latest = max(received_time, self._latest + 1e-6)
@@ -74,6 +100,25 @@ class Reception:
                 handler(job)
             self._waiting.clear()
             self._handler = handler
+
+    def refuse(self, reason: str, text: str, *args: object) -> None:
+        """A message is refused: tell it, and log it, unless there is a flood of them.
+
+        Args:
+            reason: A word to count by.
+            text: What the log says; `args` are put into it.
+        """
+        self.tell("refused", {"reason": reason})
+        now = time.monotonic()
+        if now - self._refused_since > FLOOD_SECONDS:
+            if self._refused > FLOOD:
+                log.warning("%d more messages were refused since then", self._refused - FLOOD)
+            self._refused_since, self._refused = now, 0
+        self._refused += 1
+        if self._refused <= FLOOD:
+            log.warning(text, *args)
+        if self._refused == FLOOD:
+            log.warning("what else is refused within %g s is only counted", FLOOD_SECONDS)
 
     def _receive_early(self, job: Job[Any]) -> None:
         if self._kernel_info is not None and job["msg"]["header"]["msg_type"] == MsgType.kernel_info_request:

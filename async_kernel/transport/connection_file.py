@@ -15,7 +15,7 @@ from async_kernel.protocol.connection_info import ConnectionInfo, ConnectionInfo
 from async_kernel.transport import ipc
 from async_kernel.typing import SocketID
 
-__all__ = ["read", "remove", "remove_stale", "write"]
+__all__ = ["read", "remove", "remove_leftovers", "remove_stale", "why_kept", "write", "writer_of"]
 
 _PID: Final = "kernel_pid"
 _HOST: Final = "kernel_host"
@@ -73,22 +73,51 @@ def remove_stale(folder: Path) -> list[Path]:
     Only where it is certain: the file says that a process of this machine wrote it, that process is no more, and nobody
     answers at any of its endpoints. Its ipc sockets, and the folder made for them, go with it.
     """
-    removed: list[Path] = []
     # Elsewhere there is no harmless way to ask for a process.
-    for path in sorted(folder.glob("*.json")) if os.name == "posix" else ():
-        data = _try_load(path)
-        # Elsewhere than on POSIX there is no harmless way to ask for a process.
-        if data.get(_HOST) != platform.node() or not _is_dead(data.get(_PID)):
-            continue
-        try:
-            info = _parse(path, data)
-            if not any(_answers(info, socket_id) for socket_id in SocketID):
-                _remove_sockets(info, folder)
-                path.unlink()
-                removed.append(path)
-        except (SetupError, OSError):
-            continue
-    return removed
+    paths = sorted(folder.glob("*.json")) if os.name == "posix" else ()
+    return [path for path in paths if not why_kept(path) and remove_leftovers(path)]
+
+
+def why_kept(path: Path, writer: tuple[int, str] | None = None) -> str:
+    """Why the connection file at `path` is not certain to be that of a dead kernel; empty where it is.
+
+    Args:
+        path: The file.
+        writer: The process (id, host name) whose kernel it is, where something else than the file says so.
+    """
+    data = _try_load(path)
+    pid, host = data.get(_PID), data.get(_HOST)
+    if pid is None and writer is not None:
+        pid, host = writer
+    if type(pid) is not int or host is None:
+        return "nothing says which process on which machine it belongs to"
+    if host != platform.node():
+        return f"it belongs to a process on {host}"
+    if not _is_dead(pid):
+        return f"the process {pid} lives"
+    try:
+        info = _parse(path, data)
+        alive = next((each.name for each in SocketID if _answers(info, each)), "")
+    except (SetupError, OSError) as error:
+        return str(error)
+    return f"somebody listens on its {alive} channel" if alive else ""
+
+
+def remove_leftovers(path: Path) -> bool:
+    """Remove the connection file of a dead kernel, its ipc sockets and the folder made for them; whether it worked."""
+    try:
+        _remove_sockets(read(path), path.parent)
+        path.unlink()
+    except (SetupError, OSError):
+        return False
+    return True
+
+
+def writer_of(path: Path) -> tuple[int, str] | None:
+    """The process (id, host name) that has written the file at `path`; None where it was not one of ours."""
+    data = _try_load(path)
+    pid, host = data.get(_PID), data.get(_HOST)
+    return (pid, host) if type(pid) is int and isinstance(host, str) else None
 
 
 def _load(path: Path) -> Any:

@@ -16,6 +16,7 @@ from async_kernel.config.problems import Mark
 from async_kernel.config.profile import Origin, load_profile
 from async_kernel.config.schema import SCHEMA
 from async_kernel.errors import SetupError
+from async_kernel.protocol.connection_info import ConnectionInfo
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -197,24 +198,36 @@ def test_who_is_told_of_the_kernels_life(home: Path, monkeypatch: pytest.MonkeyP
     """A person at a terminal is; the log of a Jupyter server is not, unless the profile says so."""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     monkeypatch.delenv("JPY_PARENT_PID", raising=False)
-    assert start.reporter(load_profile("default"))
-    assert start.reporter(load_profile("fast")) is None
+    assert start.is_watched(load_profile("default"))
+    assert not start.is_watched(load_profile("fast"))
     monkeypatch.setenv("JPY_PARENT_PID", "1")
-    assert start.reporter(load_profile("default")) is None
+    assert not start.is_watched(load_profile("default"))
     (home / "profiles/p.yaml").write_text("print_kernel_messages: true")
-    assert start.reporter(load_profile("p"))
+    assert start.is_watched(load_profile("p"))
 
 
 def test_what_is_told(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (home / "profiles/p.yaml").write_text("print_kernel_messages: true")
+    """Whoever watches a kernel sees what happens to it; a flood of refused messages is a number."""
+    (home / "profiles/p.yaml").write_text("extends: default")
     report = start.reporter(load_profile("p"))
-    assert report is not None
-    report("started", {"connection_file": Path("/x/c.json"), "info": None})
-    report("stopped", {"uptime": 1.25, "reason": ""})
+    info = ConnectionInfo(hb_port=1, shell_port=2, stdin_port=3, control_port=4, iopub_port=5, key=b"secret")
+    report("started", {"connection_file": Path("/x/c.json"), "info": info})
+    report("interrupted", {"count": 2})
+    report("interrupted", {"count": 0})
+    report("failed", {"what": "task 'Task-1'", "error": "ValueError: \x1b[2Jno"})
+    for _ in range(1000):
+        report("refused", {"reason": "signature"})
+    report("stopped", {"uptime": 3725.25, "reason": ""})
     assert capsys.readouterr().err.splitlines() == [
         "async-kernel: started (profile p, asyncio, tcp): /x/c.json",
+        "async-kernel: listens at 127.0.0.1: heartbeat 1, shell 2, stdin 3, control 4, iopub 5",
         "async-kernel: connect with: jupyter console --existing /x/c.json    stop with Ctrl-C",
-        "async-kernel: stopped after 1.2 s: asked to",
+        "async-kernel: interrupt: 2 running requests",
+        "async-kernel: interrupt: nothing was running",
+        "async-kernel: failed in the background: task 'Task-1': ValueError: \\x1b[2Jno",
+        "async-kernel: refused 1 message: signature 1",
+        "async-kernel: refused 999 messages: signature 999",
+        "async-kernel: stopped after 1 h 2 min: asked to",
     ]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import signal
 import socket
 import subprocess
@@ -15,7 +14,7 @@ from pathlib import Path
 import pytest
 from jupyter_client.connect import write_connection_file
 
-from tests.kernels import TIMEOUT, RunningKernel, spawn, text_of
+from tests.kernels import TIMEOUT, RunningKernel, spawn, text_of, wait_for_log
 
 pytestmark = pytest.mark.slow
 
@@ -164,21 +163,31 @@ def test_garbage_is_collected(start_kernel: Callable[..., RunningKernel], profil
     assert text_of(published) == "True\n"
 
 
-def test_the_terminal_is_told(tmp_path: Path) -> None:
-    """Who starts a kernel by hand reads where it is and how to connect, also when the cells have taken `sys.stderr`."""
-    path = tmp_path / "k.json"
-    ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "async_kernel", "run", "-f", str(path)]
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=theirs)
-    os.close(theirs)
-    try:
-        with open(ours, encoding="utf-8", errors="replace") as terminal:
-            started = terminal.readline()
-            assert "started (profile default, asyncio, tcp)" in started
-            assert str(path) in started
-            assert f"jupyter console --existing {path}" in terminal.readline()
-            process.terminate()
-            assert "stopped after" in terminal.readline()
-    finally:
-        process.kill()
-        process.communicate()
+def test_the_log_tells_of_a_kernel_and_its_end(start_kernel: Callable[..., RunningKernel]) -> None:
+    """After "the kernel has died" this is all that is left to find out why."""
+    kernel = start_kernel()
+    log = wait_for_log(kernel)
+    kernel.client.session.key, key = b"wrong", kernel.client.session.key
+    kernel.client.execute("1")
+    kernel.client.session.key = key
+    kernel.run("import logging; logging.getLogger('async_kernel').error('from %s', 'here')")
+    kernel.process.terminate()
+    kernel.process.wait(TIMEOUT)
+    command = [sys.executable, "-m", "async_kernel", "logs", str(kernel.connection_file), "--last", "--json"]
+    (life,) = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=TIMEOUT).stdout)
+    assert (life["pid"], life["profile"], life["state"]) == (kernel.process.pid, "default", "stopped")
+    assert life["why"].endswith("signal SIGTERM")
+    assert [each["message"] for each in life["records"]] == [
+        "started",
+        "dropped a message on the shell channel: the signature does not match",
+        "from here",
+        "stopped",
+    ]
+    assert key.decode() not in log.read_text()
+    kernel = start_kernel()
+    wait_for_log(kernel)
+    kernel.process.kill()
+    kernel.process.wait(TIMEOUT)
+    command = [*command[:3], "logs", "--last", "--json"]
+    (life,) = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=TIMEOUT).stdout)
+    assert (life["pid"], life["state"]) == (kernel.process.pid, "died")

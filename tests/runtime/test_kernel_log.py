@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from async_kernel.runtime.kernel_log import kernel_log
+from async_kernel.runtime.kernel_log import Relay, kernel_log
 
 
 @pytest.fixture
@@ -37,6 +37,22 @@ def test_it_goes_to_the_real_stderr(
     assert "dropped a message" in no_handlers.getvalue()
     assert "not asked for" not in no_handlers.getvalue()
     assert cell.getvalue() == ""
+
+
+def test_what_comes_before_the_file_is_open_is_in_it(log: logging.Logger) -> None:
+    """The file is opened when the kernel is ready: what went wrong until then, once and in order, is worth most."""
+    seen: list[str] = []
+
+    class Seen(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            seen.append(record.getMessage())
+
+    relay = Relay()
+    log.addHandler(relay)
+    log.error("early")
+    relay.to(Seen())
+    log.error("late")
+    assert seen == ["early", "late"]
 
 
 def test_everything_is_as_before(log: logging.Logger, no_handlers: io.StringIO) -> None:

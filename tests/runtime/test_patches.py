@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import signal
+import sys
+import threading
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from async_kernel.runtime.patches import patched, signals_handled
+from async_kernel.runtime.patches import imports_from, patched, signals_handled
 
 
 def test_patches_are_undone_in_reverse_even_after_an_error() -> None:
@@ -37,3 +40,30 @@ def test_signal_handlers_are_put_back() -> None:
         signal.raise_signal(signal.SIGTERM)
     assert seen == [signal.SIGTERM]
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_imports_from_folders_for_one_thread(tmp_path: Path) -> None:
+    """What the kernel imports late would come from the notebook's folder, where a stranger's module may lie."""
+    for name in ("trusted", "strange"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "who_am_i_of_patches.py").write_text(f"answer = {name!r}")
+    before = list(sys.meta_path)
+    code = "import who_am_i_of_patches; found.append(who_am_i_of_patches.answer)"
+    found: list[str] = []
+
+    def elsewhere() -> None:
+        sys.modules.pop("who_am_i_of_patches", None)
+        exec(code, {"found": found})
+
+    sys.path.insert(0, str(tmp_path / "strange"))
+    try:
+        with imports_from([str(tmp_path / "trusted")]):
+            exec(code, {"found": found})
+            thread = threading.Thread(target=elsewhere)
+            thread.start()
+            thread.join(20)
+    finally:
+        sys.path.remove(str(tmp_path / "strange"))
+        sys.modules.pop("who_am_i_of_patches", None)
+    assert found == ["trusted", "strange"]
+    assert sys.meta_path == before
