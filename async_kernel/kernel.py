@@ -21,6 +21,7 @@ from async_kernel.runtime import failures
 from async_kernel.runtime.connection import Connection, new_connection_file
 from async_kernel.runtime.handlers import RequestHandlers, is_immediate
 from async_kernel.runtime.identity import HELP_LINKS, kernel_info
+from async_kernel.runtime.kernel_settings import KernelSettings
 from async_kernel.runtime.lifecycle import life
 from async_kernel.runtime.parts import Parts
 from async_kernel.runtime.settings import PathTrait, split
@@ -54,7 +55,7 @@ def current_kernel() -> Kernel | None:
     return None if _running is None else _running()
 
 
-class Kernel(RequestHandlers, traitlets.HasTraits, anyio.AsyncContextManagerMixin):
+class Kernel(RequestHandlers, KernelSettings, anyio.AsyncContextManagerMixin):
     """A kernel: one a process.
 
     `Kernel()` returns the kernel that was made before and has not stopped, a subclass's included. Start it with `run`,
@@ -77,25 +78,8 @@ class Kernel(RequestHandlers, traitlets.HasTraits, anyio.AsyncContextManagerMixi
     kernel_name = traitlets.Unicode(help="The name of the kernelspec.")
     connection_file = PathTrait(help="The connection file: read where it exists, else written at start.")
     ip = traitlets.Unicode(help="The address to bind, or the path before the dash of the ipc endpoints.")
-    transport = traitlets.CaselessStrEnum(["tcp", "ipc"], "tcp", help="How clients connect.")
-    quiet = traitlets.Bool(True, help="False: stdout and stderr are echoed to the terminal of the kernel too.")
-    print_kernel_messages = traitlets.Bool(True, help="Tell on stderr when the kernel starts, stops or meets an error.")
     help_links = traitlets.Tuple(HELP_LINKS, help="Links for the help menu of a frontend.")
     log = traitlets.Instance(logging.LoggerAdapter)
-    log_level = traitlets.CaselessStrEnum(
-        ["debug", "info", "warning", "error", "critical"], "warning", help="The level of the kernel's own log."
-    )
-    run_modes = traitlets.Dict(help="How messages are run: message type to queue, task, thread or direct.")
-    history = traitlets.CaselessStrEnum(["file", "memory", "off"], "file", help="Where the history of cells is kept.")
-    stdin = traitlets.CaselessStrEnum(["allow", "deny"], "allow", help="Whether cells may ask for input.")
-    completer = traitlets.CaselessStrEnum(["jedi", "ipython", "off"], "jedi", help="What completes code.")
-    thread_output = traitlets.CaselessStrEnum(["creator", "latest", "log"], "creator", help="Where threads print.")
-    startup = traitlets.List(help="Code to run in the user namespace before the first cell.")
-    extensions = traitlets.List(traitlets.Unicode(), help="IPython extensions to load.")
-    subshell_namespace = traitlets.CaselessStrEnum(
-        ["shared", "isolated"], "shared", help="The names a subshell has: the main shell's, or its own over those."
-    )
-    ipython_profile = traitlets.Unicode("default", help="The IPython profile whose startup files are run.")
 
     owns_process: bool = False
     "Whether it was started by `run`: then signals that end a process end the kernel."

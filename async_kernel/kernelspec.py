@@ -7,8 +7,6 @@ the truth lives in the profile.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import inspect
 import os
 import sys
@@ -23,6 +21,7 @@ from async_kernel.config.discovery import SAFE_PATH, wrong_name
 from async_kernel.config.problems import Problem, ProfileError, suggest
 from async_kernel.config.profile import Profile, load_profile
 from async_kernel.errors import SetupError
+from async_kernel.factory import import_kernel_factory
 from async_kernel.spec_folder import MARKER, digest, own_spec, remove_folder, sealed, write_files
 
 if TYPE_CHECKING:
@@ -131,7 +130,8 @@ def spec_content(
     """The content of `kernel.json` for a profile."""
     values = profile.values
     metadata: dict[str, Any] = {
-        MARKER: {"profile": reference or profile.reference, "digest": fingerprint or profile_digest(profile)}
+        MARKER: {"profile": reference or profile.reference, "digest": fingerprint or profile_digest(profile)},
+        "supported_encryption": [] if values["encryption"] == "disabled" else ["curve"],
     }
     if provisioner := values["provisioner"]:
         others = {key: value for key, value in provisioner.items() if key != "name"}
@@ -300,32 +300,3 @@ def remove_kernel_spec(name: str, *, kernel_dir: str | Path | None = None, force
     target = find_kernel_spec(name, kernel_dir=kernel_dir)
     remove_folder(target, force=force)
     return target
-
-
-def import_kernel_factory(text: str) -> Callable[..., Any]:
-    """The function that `kernel_factory` names.
-
-    Args:
-        text: `package.module:name`, or `/absolute/file.py:name`.
-
-    Raises:
-        SetupError: There is no such module, file or function.
-    """
-    place, _, name = text.rpartition(":")
-    try:
-        if place.endswith(".py"):
-            spec = importlib.util.spec_from_file_location("async_kernel_factory", place)
-            if spec is None or spec.loader is None:
-                raise ImportError(f"{place!r} is no Python file")
-            module = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(module)
-        else:
-            module = importlib.import_module(place)
-        factory: Any = module
-        for part in name.split("."):
-            factory = getattr(factory, part)
-    except (ImportError, OSError, ValueError, AttributeError) as exc:
-        raise SetupError(f"kernel_factory {text!r} can't be loaded: {exc}") from exc
-    if not callable(factory):
-        raise SetupError(f"kernel_factory {text!r} is not a function: {factory!r}")
-    return factory

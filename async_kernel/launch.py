@@ -12,12 +12,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from async_kernel import __version__
 from async_kernel.config.discovery import SAFE_PATH
 from async_kernel.config.profile import Profile
+from async_kernel.factory import made_by
 from async_kernel.runtime.connection import Connection, connected, new_connection_file
 from async_kernel.runtime.identity import HELP_LINKS, kernel_info
 from async_kernel.runtime.patches import imports_from, signals_handled
@@ -50,6 +52,12 @@ def launch(profile: Profile, connection_file: Path | None = None, report: Report
     restore_safe_path()
     settings = profile.settings()
     path = new_connection_file() if connection_file is None else connection_file.absolute()
+    change_environment(profile)
+    factory: str = profile.values["kernel_factory"]
+    make = partial(make_kernel, settings, path, factory)
+    if factory:
+        kernel = make()  # The code is the user's: what fails there does so before anything is bound.
+        make = lambda: kernel  # noqa: E731
     asked_to_end: list[int] = []
     with (
         signals_handled(_early_signals(asked_to_end)),
@@ -59,11 +67,13 @@ def launch(profile: Profile, connection_file: Path | None = None, report: Report
             ip=settings.get("ip", ""),
             kernel_name=profile.spec_name,
             profile=profile.name,
-            kernel_info=lambda: kernel_info(settings.get("help_links", HELP_LINKS)),
+            encryption=profile.values["encryption"],
+            # A kernel of the user's own may answer in its own way.
+            kernel_info=None if factory else lambda: kernel_info(settings.get("help_links", HELP_LINKS)),
             tell=report or tell_nobody,
         ) as connection,
     ):
-        return serve(settings, path, connection, asked_to_end)
+        return serve(make, path, connection, asked_to_end)
 
 
 def restore_safe_path() -> None:
@@ -77,9 +87,9 @@ def restore_safe_path() -> None:
             del os.environ["PYTHONSAFEPATH"]
 
 
-def serve(settings: dict[str, Any], path: Path, connection: Connection, asked_to_end: list[int]) -> int:
+def serve(make: Callable[[], Any], path: Path, connection: Connection, asked_to_end: list[int]) -> int:
     """Make the kernel, hand it the connection and run it until it is stopped."""
-    kernel = make_kernel(settings, path)
+    kernel = make()
     log = Log(connection)
     reception = connection.reception
     if not kernel.print_kernel_messages:
@@ -162,11 +172,24 @@ class Log:
         remove_stale(path.parent)
 
 
-def make_kernel(settings: dict[str, Any], path: Path) -> Any:
-    """The kernel with its settings; imported here, when the channels are answering already."""
+def make_kernel(settings: dict[str, Any], path: Path, factory: str = "") -> Any:
+    """The kernel with its settings, made by `factory` where one is named.
+
+    The kernel's class is imported here: as a rule the channels are answering already.
+    """
     from async_kernel.kernel import Kernel
 
-    return Kernel({**settings, "connection_file": path})
+    settings = {**settings, "connection_file": path}
+    return made_by(factory, settings, Kernel) if factory else Kernel(settings)
+
+
+def change_environment(profile: Profile) -> None:
+    """Do what `env` says, for what is imported from here on, the cells, and their child processes."""
+    for name, text in profile.environment(os.environ).items():
+        if text is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = text
 
 
 def _early_signals(asked_to_end: list[int]) -> dict[signal.Signals, Callable[[int, object], None]]:

@@ -79,23 +79,25 @@ ROOMS: Mapping[str, Room] = {
     "runtime": Room(
         (4, 0),
         "traitlets anyio msgspec comm jupyter_core",
-        "settings identity kernel_log log_file messenger patches interrupts handlers publishing input_requests "
-        "reception timing variables connection dispatch jobs failures threads background watchdog parts lifecycle",
-        2100,
+        "settings kernel_settings identity kernel_log log_file messenger patches interrupts handlers fd_capture "
+        "output_limit publishing input_requests reception timing variables connection comm_lanes dispatch jobs "
+        "failures threads background watchdog parts lifecycle",
+        2500,
     ),
     "kernel": Room((4, 1), "traitlets anyio"),
     # floor 5: application
     "folder_swap": Room((5, 0)),
+    "factory": Room((5, 0)),
     "spec_folder": Room((5, 1)),
     "kernelspec": Room((5, 2), "jupyter_core"),
     "chooser": Room((5, 3)),
     "launch": Room((5, 3)),
     "cli": Room(
         (5, 4),
-        "click rich zmq jupyter_core",
-        "files checks render lifecycle start completion options run install uninstall list processes lives logs asking "
-        "kernels ps installation doctor show profile schema trust later main",
-        2000,
+        "click rich zmq jupyter_core jupyter_client",
+        "interpreter files checks render lifecycle start completion options check run install uninstall list processes "
+        "lives logs asking kernels ps installation doctor show profile schema trust later main",
+        2100,
     ),
     # floor 6: face
     "__init__": Room((6, 0)),
@@ -123,6 +125,9 @@ LAZY: Mapping[tuple[str, str], str] = {
     ("launch", "async_kernel.runtime.kernel_log"): "ready first: the kernel imports it",
     ("launch", "async_kernel.runtime.log_file"): "10 ms, and the log is opened when the kernel is ready",
     ("__main__", "async_kernel.cli.main"): "click costs 40 ms, and the argv of a kernelspec does without",
+    ("cli.run", "async_kernel.cli.check"): "only with --check: subprocess, and Jupyter's client",
+    ("cli.check", "jupyter_client.blocking.client"): "150 ms, and where it is broken, the check says so",
+    ("cli.interpreter", "subprocess"): "only where a process can't become another",
     ("cli.start", "async_kernel.launch"): "it imports zmq, and the verbs that only list do without",
     ("shell.tracebacks", "pygments.formatters.terminal256"): "40 ms, with the first traceback",
     ("shell.tracebacks", "pygments.lexers.python"): "40 ms, with the first traceback",

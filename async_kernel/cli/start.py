@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from async_kernel.cli.checks import lacks, refused
+from async_kernel.cli.interpreter import change_interpreter
 from async_kernel.config.layers import Override
 from async_kernel.config.needs import missing_files
 from async_kernel.config.problems import Problem, ProfileError
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import TextIO
 
-__all__ = ["FAULT", "guarded", "lacks", "run_kernel", "tell"]
+__all__ = ["FAULT", "arguments", "guarded", "lacks", "run_kernel", "tell"]
 
 FAULT = 2
 "The exit code when nothing was started or written, because of what was asked for."
@@ -70,7 +71,7 @@ def run_kernel(name: str, connection_file: str | None, overrides: Sequence[Overr
     profile = load_profile(DEFAULT if name == PLACEHOLDER else name, overrides=overrides)
     if problems := missing_files(profile):
         raise ProfileError(problems)
-    set_environment(profile)
+    change_interpreter(profile, arguments(name, connection_file, overrides))
     if fault := lacks(profile):
         raise SetupError(fault)
     tell_warnings(profile)
@@ -86,13 +87,11 @@ def run_kernel(name: str, connection_file: str | None, overrides: Sequence[Overr
         raise ProfileError(refused(profile) or [Problem(profile.origin_of(exc.key).mark, str(exc))]) from exc
 
 
-def set_environment(profile: Profile) -> None:
-    """Do to this process's environment what `env` says: a kernelspec can't unset, and not every start is Jupyter's."""
-    for name, text in profile.environment(os.environ).items():
-        if text is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = text
+def arguments(name: str, connection_file: str | None, overrides: Sequence[Override]) -> list[str]:
+    """What `python -m async_kernel` is given to run the same kernel; see `run_kernel`."""
+    file = [] if connection_file is None else ["-f", connection_file]
+    sets = [part for override in overrides for part in ("--set", f"{override.key}={override.text}")]
+    return ["run", *file, "--profile", name, *sets]
 
 
 def tell_warnings(profile: Profile) -> None:

@@ -105,7 +105,7 @@ class Profile:
 
     def origin_of(self, trait: str) -> Origin:
         """Where the value came from that `settings` has for the dotted attribute `trait`."""
-        return self.origin(key_of(trait) or f"settings.{trait}")
+        return self.origin(key_of(trait) or (trait if trait in SCHEMA else f"settings.{trait}"))
 
     def settings(self) -> dict[str, Any]:
         """Dotted attribute -> value, for `Kernel.load_settings`.

@@ -15,6 +15,7 @@ from async_kernel.protocol.connection_info import ConnectionInfo
 from async_kernel.protocol.wire import Wire
 from async_kernel.runtime.reception import Reception, Report, tell_nobody
 from async_kernel.transport import connection_file
+from async_kernel.transport.sockets import new_curve_keys
 from async_kernel.transport.zmq_transport import ZmqTransport
 from async_kernel.typing import Content
 
@@ -107,6 +108,52 @@ def planned(path: Path, info: ConnectionInfo | None, *, transport: str, ip: str,
     return ConnectionInfo.new(transport=transport, ip=ip or LOCALHOST, kernel_name=kernel_name)
 
 
+class EncryptionError(SetupError):
+    """The channels would not be as `encryption` says."""
+
+    key = "encryption"
+
+
+WILDCARDS: Final = frozenset(("*", "0.0.0.0", "::", "[::]"))
+
+
+def private(info: ConnectionInfo, encryption: str, given: bool) -> ConnectionInfo:
+    """What to bind so that `encryption` is obeyed.
+
+    Args:
+        info: Where to listen, perhaps with CURVE keys.
+        encryption: `disabled`; `auto`: with CURVE where there are keys; or `required`: over tcp, with CURVE and on
+            named addresses only. The sockets of ipc are files that only their owner may connect to.
+        given: Whether `info` is a client's, which knows no other keys than those in it.
+
+    Raises:
+        EncryptionError: `info` can't be used so.
+    """
+    has_keys = info.curve_secretkey is not None
+    if encryption == "disabled" and has_keys:
+        raise EncryptionError(
+            "encryption: disabled, but the connection file has CURVE keys, and the client that wrote it will use them. "
+            "Say `auto`, or switch transport_encryption off in the client"
+        )
+    if encryption != "required" or info.transport == "ipc":
+        return info
+    if info.ip in WILDCARDS:
+        raise EncryptionError(
+            f"encryption: required, but ip {info.ip!r} means every address of this machine. "
+            "Name the one that clients connect to"
+        )
+    if not has_keys and given:
+        raise EncryptionError(
+            "encryption: required, but the connection file has no CURVE keys (curve_publickey, curve_secretkey). Let "
+            "the client that writes it make them (jupyter_client 8.9: KernelManager.transport_encryption = 'auto'), or "
+            "use ipc"
+        )
+    if has_keys:
+        return info
+    public, secret = new_curve_keys()
+    return info.replace(curve_publickey=public, curve_secretkey=secret)
+
+
 @contextmanager
 def connected(
     path: Path,
@@ -116,6 +163,7 @@ def connected(
     ip: str = "",
     kernel_name: str = "async",
     profile: str = "",
+    encryption: str = "auto",
     kernel_info: Callable[[], Content] | None = None,
     tell: Report = tell_nobody,
 ) -> Generator[Connection]:
@@ -126,6 +174,7 @@ def connected(
     """
     given = path.exists()
     plan = planned(path, info, transport=transport, ip=ip, kernel_name=kernel_name)
+    plan = private(plan, encryption, given or info is not None)
     wire = Wire(plan.key, plan.signature_scheme)
     # The transport greets subscribers in the name of the messenger, which sends through the transport.
     channels = ZmqTransport(

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from async_kernel.errors import ClientError
+from async_kernel.runtime.comm_lanes import CommLane
 from async_kernel.runtime.messenger import Messenger
 from async_kernel.shell.subshells import lane
 from async_kernel.typing import Content, HandlerType, Job, MsgType, RunMode, SocketID
@@ -63,6 +64,7 @@ class Dispatch:
         find: The subshell of an id; raises `ClientError` where there is none.
         accepted: Hears of each request that is about to be started, and how.
         refuse: Hears why a request is not: `Reception.refuse`.
+        comms: Runs the handlers of comms that are not for a subshell; None: as their run modes say.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Dispatch:
         find: Callable[[str], Subshell],
         accepted: Callable[[Job[Any], RunMode], object],
         refuse: Callable[..., object],
+        comms: CommLane | None = None,
     ) -> None:
         self._handlers = handlers
         self._messenger = messenger
@@ -84,6 +87,7 @@ class Dispatch:
         self._find = find
         self._accepted = accepted
         self._refuse = refuse
+        self._comms = comms
 
     def __call__(self, job: Job[Any]) -> None:
         """Start the handler of `job`; what can't be served is answered here."""
@@ -125,6 +129,9 @@ class Dispatch:
         caller = loop = self._callers[socket_id]
         if mode is RunMode.direct and self._handlers.is_immediate(handler):
             run_now(run(handler, job))
+            return
+        if self._comms is not None and subshell is None and msg_type in COMM_TYPES:
+            self._comms(partial(run, handler, job), job)
             return
         if subshell is not None:
             if not subshell.enter():

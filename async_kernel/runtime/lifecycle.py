@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
@@ -19,6 +20,7 @@ import comm
 from async_kernel.comm import Comm
 from async_kernel.protocol.connection_info import ConnectionInfo
 from async_kernel.runtime.connection import Connection, connected
+from async_kernel.runtime.fd_capture import FdCapture
 from async_kernel.runtime.kernel_log import kernel_log
 from async_kernel.runtime.parts import Living, Parts
 from async_kernel.runtime.patches import Patch, SignalHandler, patched, signals_handled
@@ -39,6 +41,8 @@ class Owner(Living, Protocol):
     connection_file: Any
     transport: Any
     ip: Any
+    encryption: Any
+    capture_fds: Any
     kernel_name: Any
     history: Any
     completer: Any
@@ -88,6 +92,8 @@ async def life(
         stack.callback(parts.subshells.stop_all_subshells, force=True)
         attach(parts)
         kernel.receive_msg_loop()
+        if kernel.capture_fds and kernel.owns_process:  # In another program, the descriptors are that program's.
+            stack.enter_context(_captured(parts))
         yield parts
 
 
@@ -98,6 +104,7 @@ def _own_connection(kernel: Owner, info: ConnectionInfo | None) -> Any:
         transport=kernel.transport,
         ip=kernel.ip,
         kernel_name=kernel.kernel_name,
+        encryption=kernel.encryption,
         kernel_info=None,
     )
 
@@ -127,6 +134,19 @@ def _process_patched(kernel: Owner, parts: Parts) -> Generator[None]:
     ]
     with signals_handled(_signals(kernel, parts)), patched(patches):
         yield
+
+
+@contextmanager
+def _captured(parts: Parts) -> Generator[None]:
+    """What C code and child processes write belongs to the cell that began last: a descriptor does not say more."""
+    output = parts.output
+    writes = {1: partial(output.put, -1, "stdout"), 2: partial(output.put, -2, "stderr")}
+    with FdCapture(writes, lambda: parts.publish.latest) as capture:
+        output.before_flush = capture.drain
+        try:
+            yield
+        finally:
+            output.before_flush = None
 
 
 def _signals(kernel: Owner, parts: Parts) -> dict[signal.Signals, SignalHandler]:

@@ -18,6 +18,7 @@ from async_kernel.protocol.messages import error_content
 from async_kernel.protocol.run_modes import RunModes
 from async_kernel.protocol.session import Session
 from async_kernel.runtime.background import Background
+from async_kernel.runtime.comm_lanes import comm_lane
 from async_kernel.runtime.connection import Connection
 from async_kernel.runtime.dispatch import Aborts, Dispatch, Handlers
 from async_kernel.runtime.input_requests import InputRequests
@@ -45,8 +46,10 @@ class Living(Handlers, Protocol):
 
     run_modes: Any
     stdin: Any
+    comms: Any
     quiet: Any
     thread_output: Any
+    output_limit: Any
 
 
 class Parts:
@@ -75,7 +78,7 @@ class Parts:
         self.connection: Connection = connection
         self.callers: dict[SocketID, Caller] = callers
         self.messenger = connection.reception.messenger
-        self.publish: Publishing = Publishing(self.messenger, kernel.thread_output)
+        self.publish: Publishing = Publishing(self.messenger, kernel.thread_output, kernel.output_limit)
         self.session: Session = Session(connection.wire)
         self.run_modes: RunModes = RunModes(kernel.run_modes)
         self.aborts: Aborts = Aborts()
@@ -89,10 +92,10 @@ class Parts:
             self._subshell,
             self.jobs.accepted,
             connection.reception.refuse,
+            comms=comm_lane(kernel.comms, callers[SocketID.shell]),
         )
         self.comm_manager: CommManager = CommManager(self.publish, lambda name: self.shell.events.trigger(name))
-        echo: dict[Name, TextSink] = {} if kernel.quiet else {"stdout": sys.stdout, "stderr": sys.stderr}
-        self.output: Output = Output(self.publish, echo=echo, parent=self.publish.parent)
+        self.output: Output = Output(self.publish, echo=self._echo(kernel), parent=self.publish.parent)
         self.background: Background = Background(self.publish, self.output, self._failed)
         self.inputs: InputRequests = InputRequests(
             self.messenger, allowed=lambda: kernel.stdin == "allow", flush=self.output.flush
@@ -115,6 +118,10 @@ class Parts:
 
     def _failed(self, what: str, error: str) -> None:
         self.connection.reception.tell("failed", {"what": what, "error": error})
+
+    @staticmethod
+    def _echo(kernel: Living) -> dict[Name, TextSink]:
+        return {} if kernel.quiet else {"stdout": sys.stdout, "stderr": sys.stderr}
 
     def _subshell(self, subshell_id: str) -> Any:
         return self.subshells.get_shell(subshell_id)
@@ -147,6 +154,7 @@ class Parts:
                 content = await handler(job)
                 if not immediate:  # That runs in the transport's thread, which must not wait for a full outbox.
                     self.output.flush()
+                    self.publish.settle(job)
                 if content is not None:
                     exchange.reply(content, timing(job, began) if exchange.msg_type == "execute_request" else None)
         except ClientError as error:

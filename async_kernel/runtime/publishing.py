@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any, Final, Literal, TypeAlias, cast
 
 from async_kernel.runtime.messenger import Messenger
+from async_kernel.runtime.output_limit import OutputLimit
 from async_kernel.scheduling.caller import Caller
 from async_kernel.scheduling.context import addressee, current_job
 from async_kernel.typing import Content, Job, Message, NoValue, NoValueType, SocketID
@@ -45,10 +46,12 @@ class Publishing:
         messenger: Sends.
         thread_output: Whose the output of threads is that are not the kernel's own: those of `threading`, of executors
             and of `to_thread` of asyncio, anyio and trio.
+        output_limit: Bytes that a request may print and display; 0: no limit.
     """
 
-    def __init__(self, messenger: Messenger, thread_output: ThreadOutput = "creator") -> None:
+    def __init__(self, messenger: Messenger, thread_output: ThreadOutput = "creator", output_limit: int = 0) -> None:
         self._messenger = messenger
+        self._limit = OutputLimit(output_limit) if output_limit else None
         self._thread_output: ThreadOutput = thread_output
         self.latest: Job[Any] | None = None
         "The execute request that was started last."
@@ -73,12 +76,12 @@ class Publishing:
             parent = self.request()
         options: dict[str, Any] = {"parent": parent, "ident": ident}
         if isinstance(msg_or_type, str):
-            self._messenger.publish(msg_or_type, content or {}, metadata=metadata, buffers=buffers, **options)
+            self._send(msg_or_type, content or {}, metadata=metadata, buffers=buffers, **options)
             return
         msg = msg_or_type
         if not parent and msg["parent_header"]:
             options["parent"] = msg["parent_header"]
-        self._messenger.publish(
+        self._send(
             msg["header"]["msg_type"],
             msg["content"] if content is None else content,
             metadata=msg["metadata"] if metadata is None else metadata,
@@ -86,6 +89,22 @@ class Publishing:
             header=msg["header"],
             **options,
         )
+
+    def _send(self, msg_type: str, content: Content, *, buffers: Sequence[Any] | None, **options: Any) -> None:
+        if self._limit is None:
+            self._messenger.publish(msg_type, content, buffers=buffers, **options)
+            return
+        extra = sum(memoryview(each).nbytes for each in buffers or ())
+        shown, notices = self._limit.admit(msg_type, content, options["parent"], extra)
+        if shown is not None:
+            self._messenger.publish(msg_type, shown, buffers=buffers, **options)
+        for notice_type, notice in notices:
+            self._messenger.publish(notice_type, notice, parent=options["parent"])
+
+    def settle(self, job: Job[Any]) -> None:
+        """A request ends: what was cut of its output is said in full."""
+        for msg_type, content in () if self._limit is None else self._limit.settle(job):
+            self._messenger.publish(msg_type, content, parent=job["msg"])
 
     def request(self) -> Job[Any] | None:
         """The request that the current context belongs to, wherever its output goes."""

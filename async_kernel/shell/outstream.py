@@ -78,6 +78,7 @@ class Output:
 
     Attributes:
         stdout, stderr: The streams; put them into `sys`.
+        before_flush: Called by `flush`: it may write what comes from elsewhere.
     """
 
     def __init__(
@@ -90,12 +91,14 @@ class Output:
         self._publish = publish
         self._echo = echo or {}
         self.parent = parent
+        self.before_flush: Callable[[], object] | None = None
         self.entries: list[Entry] = []
         self.chars = 0
         self._held: dict[Key, _Held] = {}
         self._ready: list[tuple[Parent, Name, str]] = []
         self._lock = threading.RLock()
         self.draining = False
+        self._drainer = 0
         self._wake: SimpleQueue[bool] = SimpleQueue()
         self.due = False
         self._flusher_pid = 0
@@ -103,8 +106,19 @@ class Output:
         self.stderr: OutStream = OutStream(self, "stderr", 2)
         _outputs.add(self)
 
+    def put(self, thread: int, name: Name, text: str) -> None:
+        """Take what a thread has written, or a source with a number that no thread has: every flush ends its lines."""
+        self.entries.append((self.parent(), thread, name, text))
+        self.chars += len(text)
+        if self.chars >= FLUSH_CHARS:
+            self.drain()
+        elif not self.due:
+            self.arm()
+
     def flush(self) -> None:
         """Publish what was written before this call, but lines that other running threads have not finished yet."""
+        if self.before_flush is not None and self._drainer != get_ident():
+            self.before_flush()
         if self.entries or self._held or self._ready:
             self.drain(get_ident())
 
@@ -162,9 +176,11 @@ class Output:
                 return
             try:
                 self.draining = True
+                self._drainer = get_ident()
                 self._collect(flushed_thread)
                 self._send()
             finally:
+                self._drainer = 0
                 self.draining = False
 
     def _collect(self, flushed_thread: int | None) -> None:
@@ -303,15 +319,8 @@ class OutStream(io.TextIOBase):
         """
         if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
-        output = self._output
-        length = len(text)
-        output.entries.append((output.parent(), get_ident(), self._name, text))
-        output.chars += length
-        if output.chars >= FLUSH_CHARS:
-            output.drain()
-        elif not output.due:
-            output.arm()
-        return length
+        self._output.put(get_ident(), self._name, text)
+        return len(text)
 
     def flush(self) -> None:
         """Publish what was written."""

@@ -14,7 +14,7 @@ from async_kernel.transport import ipc
 from async_kernel.transport.iopub import HIGH_WATER
 from async_kernel.typing import SocketID
 
-__all__ = ["Endpoints"]
+__all__ = ["Endpoints", "new_curve_keys"]
 
 _KINDS: Final = {
     SocketID.heartbeat: zmq.ROUTER,
@@ -44,6 +44,20 @@ _REMEDIES: Final = {
     errno.EADDRNOTAVAIL: "`ip` must be an address of this machine",
     errno.ENODEV: "`ip` must be an address of this machine",
 }
+
+
+_NO_CURVE: Final = "this ZMQ was built without CURVE: install a pyzmq wheel, or say `encryption: disabled`"
+
+
+def new_curve_keys() -> tuple[bytes, bytes]:
+    """A new public and secret key.
+
+    Raises:
+        SetupError: ZMQ has no CURVE here.
+    """
+    if not zmq.has("curve"):
+        raise SetupError(_NO_CURVE)
+    return zmq.curve_keypair()
 
 
 class Endpoints:
@@ -125,5 +139,7 @@ def _set_options(sock: zmq.Socket[bytes], socket_id: SocketID, info: ConnectionI
     if info.transport == "tcp" and ":" in info.ip:
         sock.setsockopt(zmq.IPV6, 1)
     if info.curve_secretkey is not None:
+        if not zmq.has("curve"):
+            raise SetupError(_NO_CURVE)
         sock.setsockopt(zmq.CURVE_SERVER, 1)
         sock.setsockopt(zmq.CURVE_SECRETKEY, info.curve_secretkey)

@@ -1,0 +1,274 @@
+"""`capture_fds`: what C code and child processes write to the file descriptors 1 and 2 goes to the cell too.
+
+While it is captured, each descriptor is the end of a pipe that a thread reads. `sys.__stdout__` and `sys.__stderr__`,
+and with them the log, the messages on the kernel's life and faulthandler, stay at the terminal.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import faulthandler
+import io
+import logging
+import os
+import select
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Generator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any, Final, Self, TypeAlias
+
+from async_kernel.scheduling.context import addressee
+from async_kernel.typing import Job
+
+try:
+    import fcntl
+except ImportError:
+    fcntl = None
+
+__all__ = ["FdCapture"]
+
+log = logging.getLogger("async_kernel")
+
+PIPE_BYTES: Final = 1 << 20
+"""What a pipe holds; Linux allows everybody so much. C code that keeps the GIL keeps the reader from reading too, so it
+would wait for ever if it wrote more at once."""
+READ_BYTES: Final = 1 << 16
+JOIN_SECONDS: Final = 1.0
+"How long the thread may take to end; it may wait for a slow client."
+DRAIN_SECONDS: Final = 12.0
+"""For so long a cell's end waits for its output: longer than a slow client may keep the thread, but not for ever, as a
+finalizer may flush while its own thread has a lock that publishing needs."""
+LOOK_SECONDS: Final = 0.1
+"After so long, who waits for the thread looks whether it lives."
+
+Write: TypeAlias = Callable[[str], object]
+
+
+class _Stream:
+    """One captured descriptor.
+
+    Attributes:
+        descriptor: 1 or 2.
+        real: What it was.
+        reader: The end of the pipe that is read.
+    """
+
+    def __init__(self, descriptor: int, write: Write) -> None:
+        self.descriptor = descriptor
+        self.write = write
+        self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self.real: int = os.dup(descriptor)
+        self.inheritable = os.get_inheritable(descriptor)
+        self.reader, writer = os.pipe()
+        os.set_blocking(self.reader, False)
+        _widen(writer)
+        os.dup2(writer, descriptor)  # Inheritable: child processes write into it.
+        os.close(writer)
+
+    def read(self) -> bytes:
+        """What is in the pipe now; empty where there is nothing."""
+        try:
+            return os.read(self.reader, READ_BYTES)
+        except BlockingIOError:
+            return b""
+
+    def restore(self) -> None:
+        os.dup2(self.real, self.descriptor, self.inheritable)
+
+    def close(self) -> None:
+        os.close(self.reader)
+        os.close(self.real)
+
+
+class FdCapture:
+    """Captures the descriptors 1 and 2 while it is entered, and puts back exactly what was there.
+
+    Args:
+        writes: Writes text to the cells, by descriptor.
+        owner: The job that the text belongs to; None: it goes where it would have gone without this.
+    """
+
+    def __init__(self, writes: Mapping[int, Write], owner: Callable[[], Job[Any] | None]) -> None:
+        self._writes = writes
+        self._owner = owner
+        self._streams: list[_Stream] = []
+        self._passed = threading.Condition()
+        self._passes = 0
+        self._passing = False
+        self._stack = ExitStack()
+        self._wake: tuple[int, int] = (-1, -1)
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        if os.name != "posix":
+            return self
+        self._wake = os.pipe()
+        stack = self._stack
+        stack.callback(lambda: [os.close(end) for end in self._wake])
+        for descriptor, write in self._writes.items():
+            real = sys.__stdout__ if descriptor == 1 else sys.__stderr__
+            if real is not None:
+                real.flush()
+            try:
+                stream = _Stream(descriptor, write)
+            except OSError as error:  # It is closed, or there can't be more descriptors.
+                log.info("the file descriptor %d is not captured: %s", descriptor, error)
+                continue
+            self._streams.append(stream)
+            stack.callback(stream.close)
+            stack.enter_context(_pointed(real, descriptor, stream.real))
+        stack.callback(self._stop)
+        if (errors := next((each.real for each in self._streams if each.descriptor == 2), None)) is not None:
+            stack.enter_context(_crashes_told(errors))
+        _captures.add(self)
+        self._thread = threading.Thread(target=self._read, name="FdCapture", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        _captures.discard(self)
+        self._stack.close()
+        self._streams = []
+
+    def _stop(self) -> None:
+        for stream in self._streams:
+            stream.restore()
+        os.write(self._wake[1], b"x")
+        if self._thread is not None:
+            self._thread.join(JOIN_SECONDS)
+            if self._thread.is_alive():
+                log.warning("the last output of child processes may be missing: a client reads too slowly")
+            else:
+                self._pass()
+
+    def drain(self) -> None:
+        """Wait until what was written until now is passed on: the reply of a cell comes after its output.
+
+        Only the thread reads. An interrupt can come into any other between the reading and the writing of a text.
+        """
+        if not self._streams or threading.current_thread() is self._thread:
+            return
+        deadline = time.monotonic() + DRAIN_SECONDS
+        with self._passed:
+            wanted = self._passes + 1 + self._passing
+            while self._passes < wanted and (self._passing or self._readable()) and self._reads():
+                if time.monotonic() > deadline:
+                    return
+                self._passed.wait(LOOK_SECONDS)
+
+    def _readable(self) -> bool:
+        poll = select.poll()
+        for stream in self._streams:
+            poll.register(stream.reader, select.POLLIN)
+        return any(events & select.POLLIN for _, events in poll.poll(0))
+
+    def _reads(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    def _read(self) -> None:
+        poll = select.poll()
+        poll.register(self._wake[0], select.POLLIN)
+        for stream in self._streams:
+            poll.register(stream.reader, select.POLLIN)
+        while self._wake[0] not in (ready := dict(poll.poll())):
+            for descriptor, events in ready.items():
+                if not events & select.POLLIN:  # A cell has closed the descriptor, and so has everybody else.
+                    poll.unregister(descriptor)
+            try:
+                self._pass()
+            except Exception:
+                log.exception("what was written to the file descriptors 1 and 2 could not be published")
+
+    def _pass(self) -> None:
+        with self._passed:
+            self._passing = True
+        try:
+            for stream in self._streams:
+                self._pass_on(stream)
+        finally:
+            with self._passed:
+                self._passing = False
+                self._passes += 1
+                self._passed.notify_all()
+
+    def _pass_on(self, stream: _Stream) -> None:
+        # No more than a pipe holds: a child process may write for ever.
+        left = PIPE_BYTES
+        while left > 0 and (data := stream.read()):
+            left -= len(data)
+            job = self._owner()
+            if job is None:
+                _write_all(stream.real, data)
+                continue
+            token = addressee.set(job)
+            try:
+                stream.write(stream.decoder.decode(data))
+            finally:
+                addressee.reset(token)
+
+    def forget(self) -> None:
+        """Close the ends that are read, in a child process after a fork: they are the parent's to read."""
+        for stream in self._streams:
+            os.close(stream.reader)
+        self._streams = []
+        self._passed = threading.Condition()  # A thread of the parent may have held it.
+
+
+def _widen(pipe: int) -> None:
+    set_size = getattr(fcntl, "F_SETPIPE_SZ", None)  # Linux has it.
+    if fcntl is not None and set_size is not None:
+        with contextlib.suppress(OSError):  # The user's share of pipe memory is used up: it stays as it is.
+            fcntl.fcntl(pipe, set_size, PIPE_BYTES)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+@contextmanager
+def _pointed(stream: Any, before: int, to: int) -> Generator[None]:
+    """Let a stream of Python's own, and everybody who holds it (log handlers, terminals), write to `to` for a while."""
+    buffer = getattr(stream, "buffer", None)
+    raw = getattr(buffer, "raw", buffer)
+    if not isinstance(raw, io.FileIO) or raw.closed or raw.fileno() != before:
+        yield
+        return
+    name = getattr(raw, "name", before)
+    raw.__init__(to, "w", closefd=False)  # FileIO allows it: the object stays, its descriptor is another.
+    try:
+        yield
+    finally:
+        stream.flush()
+        raw.__init__(before, "w", closefd=False)
+        raw.name = name  # pyright: ignore[reportAttributeAccessIssue]  # Python itself sets it: <stdout>
+
+
+@contextmanager
+def _crashes_told(descriptor: int) -> Generator[None]:
+    """A crash writes its stacks to `descriptor`: nobody would read the pipe any more."""
+    was_enabled = faulthandler.is_enabled()
+    faulthandler.enable(descriptor)
+    try:
+        yield
+    finally:
+        faulthandler.disable()
+        if was_enabled:
+            faulthandler.enable(2)
+
+
+_captures: weakref.WeakSet[FdCapture] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for capture in tuple(_captures):
+        capture.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
