@@ -57,8 +57,8 @@ ROOMS: Mapping[str, Room] = {
         (2, 0),
         "anyio",
         "context event_loops asyncio_loop trio_loop pending pending_group sections calls queues waiting workers host "
-        "caller",
-        1800,
+        "caller gui",
+        2000,
     ),
     "transport": Room(
         (2, 0),
@@ -79,7 +79,7 @@ ROOMS: Mapping[str, Room] = {
     "runtime": Room(
         (4, 0),
         "traitlets anyio msgspec comm jupyter_core",
-        "settings kernel_settings identity kernel_log log_file messenger patches interrupts handlers fd_capture "
+        "settings kernel_settings identity gui kernel_log log_file messenger patches interrupts handlers fd_capture "
         "output_limit publishing input_requests reception timing variables connection comm_lanes dispatch jobs "
         "failures threads background watchdog parts lifecycle",
         2500,
@@ -145,6 +145,8 @@ LAZY: Mapping[tuple[str, str], str] = {
     ("cli.render", "rich.text"): "60 ms, only where colour is wanted",
     ("cli.show", "async_kernel.config.secrets"): "PyYAML costs 12 ms: only where a profile is shown",
     ("config.layers", "async_kernel.config.yaml_tree"): "PyYAML costs 12 ms: only for what the plain reader leaves",
+    ("scheduling.gui", "tkinter"): "only where it is used",
+    ("runtime.gui", "async_kernel.scheduling.gui"): "selectors of a GUI's own: only where there is one",
     ("scheduling.sections", "ctypes"): "5 ms, only where a thread is interrupted",
     ("config.trust", "json"): "2 ms, only where there is such a file",
     ("config.problems", "difflib"): "3 ms, only on the way to an error message",

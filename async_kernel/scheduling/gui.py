@@ -13,10 +13,13 @@ import importlib
 import importlib.util
 import os
 import selectors
+import signal
+import socket
 import sys
 import threading
 import traceback
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
@@ -132,8 +135,7 @@ def make_host(name: str) -> Host:
     """
     if name not in {*GUIS, "qt5", "qt6"}:
         raise SetupError(f"gui {name!r}: not supported; expected {', '.join(GUIS)}, inline, or nothing")
-    if threading.current_thread() is not threading.main_thread():
-        raise SetupError(f"gui {name!r}: a GUI lives in the main thread; this is {threading.current_thread().name!r}")
+    _need_main_thread(name)
     if name == "tk":
         if importlib.util.find_spec("_tkinter") is None:
             raise SetupError("gui 'tk': this Python was built without tkinter")
@@ -142,6 +144,11 @@ def make_host(name: str) -> Host:
         raise SetupError("gui 'qt': there is no display (DISPLAY and WAYLAND_DISPLAY are not set), and Qt would end "
                          "the process; QT_QPA_PLATFORM=offscreen goes without")  # fmt: skip
     return QtHost(_binding(name))
+
+
+def _need_main_thread(name: str) -> None:
+    if threading.current_thread() is not threading.main_thread():
+        raise SetupError(f"gui {name!r}: a GUI lives in the main thread; this is {threading.current_thread().name!r}")
 
 
 def _binding(name: str) -> str:
@@ -170,7 +177,16 @@ class HostSelector(selectors.DefaultSelector):
         self._host = host
         self.called = False
         "Whether the GUI's callbacks have given the loop something to do."
-        self._unwatch = host.watch(self.fileno(), lambda: None)
+        # The toolkits don't stop waiting for a signal: the byte that Python writes ends it, and then handlers run.
+        self._reader, self._writer = socket.socketpair()
+        self._reader.setblocking(False)
+        self._writer.setblocking(False)
+        self._watched = [host.watch(self.fileno(), lambda: None), host.watch(self._reader.fileno(), self._signalled)]
+        self._wakeup = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+
+    def _signalled(self) -> None:
+        with suppress(BlockingIOError):
+            self._reader.recv(4096)
 
     def select(self, timeout: float | None = None) -> Any:
         """What is ready; events of the GUI are processed meanwhile, and also where the loop has no time to wait."""
@@ -185,7 +201,12 @@ class HostSelector(selectors.DefaultSelector):
 
     def close(self) -> None:
         """Close it."""
-        self._unwatch()
+        if self._watched:
+            signal.set_wakeup_fd(self._wakeup)
+        while self._watched:
+            self._watched.pop()()
+        self._reader.close()
+        self._writer.close()
         super().close()
 
 
@@ -225,7 +246,8 @@ class GuiEvents:
         Raises:
             SetupError: There is no such GUI, or it can't be used here.
         """
-        host = None if name is None else self._made.get(name[:2]) or make_host(name)
+        _need_main_thread(name or "none")
+        host = None if name is None else self._made.get(name[:2] if name[-1:].isdigit() else name) or make_host(name)
         self.stop()
         if host is None or host is self._host:
             return
