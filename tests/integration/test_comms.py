@@ -106,6 +106,21 @@ def test_messages_are_handled_in_order_between_the_awaits_of_a_cell(kernel: Runn
     assert kernel.reply(cell)["content"]["status"] == "ok"
 
 
+def test_order_from_open_to_cell(kernel: RunningKernel) -> None:
+    """Sent at once: a message finds the comm open, the close comes after it, and the cell sees what they have done."""
+    for n in range(20):
+        sent = [send(kernel, "comm_open", f"o{n}", {"a": n}, None, "echo")]
+        sent += [send(kernel, "comm_msg", f"o{n}", {"n": i}) for i in range(3)]
+        sent += [send(kernel, "comm_close", f"o{n}")]
+        cell = kernel.client.execute(f"print('o{n}' in manager.comms)")
+        assert [m["msg_type"] for each in sent for m in kernel.published(each)] == [
+            "stream",
+            *["comm_msg"] * 3,
+            "stream",
+        ]
+        assert text_of(kernel.published(cell)) == "False\n"
+
+
 def test_an_unknown_target_is_closed(kernel: RunningKernel) -> None:
     """Else the frontend would wait for a widget that never comes; the user sees what there is."""
     said, closed = answers(kernel, "comm_open", "c3", {}, None, "nobody")
