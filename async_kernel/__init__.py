@@ -25,6 +25,7 @@ _HOMES = {
     "KernelInterruptError": "async_kernel.errors",
     "Pending": "async_kernel.pending",
     "PendingGroup": "async_kernel.pending",
+    "embed": "async_kernel.embedding",
 }
 
 __all__ = ["__version__", *_HOMES]  # pyright: ignore[reportUnsupportedDunderAll]

@@ -51,5 +51,5 @@ class Publisher(Protocol):
         ident: bytes | list[bytes] | None = None,
         buffers: Sequence[Any] | None = None,
     ) -> None:
-        """`parent` defaults to the message that the current context belongs to."""
+        """`parent` defaults to the message that the current context belongs to, or to whom its output is addressed."""
         ...

@@ -114,6 +114,7 @@ class MsgType(enum.StrEnum):
 
     kernel_info_request = "kernel_info_request"
     comm_info_request = "comm_info_request"
+    connect_request = "connect_request"
     execute_request = "execute_request"
     complete_request = "complete_request"
     is_complete_request = "is_complete_request"
@@ -129,6 +130,7 @@ class MsgType(enum.StrEnum):
     create_subshell_request = "create_subshell_request"
     delete_subshell_request = "delete_subshell_request"
     list_subshell_request = "list_subshell_request"
+    usage_request = "usage_request"
 
 
 def _tag_name(tag: str) -> str:

@@ -21,6 +21,7 @@ API = {
     "async_kernel.pending": "Pending",
     "async_kernel.asyncshell": "Shells",
     "async_kernel.comm": "Comms",
+    "async_kernel.embedding": "Embedding",
     "async_kernel.utils": "Utilities",
     "async_kernel.kernelspec": "Kernelspecs",
     "async_kernel.typing": "Types",
@@ -48,7 +49,7 @@ def write_all(folder: Path) -> None:
 
 def settings_page() -> str:
     """Every key of a profile, from the one table that also checks profiles."""
-    rows = [(f"[`{key}`](#{key})", f"`{default_text(each)}`", each.doc + effect(each)) for key, each in SCHEMA.items()]
+    rows = [(f"[`{key}`](#{key})", f"`{default_text(each)}`", each.doc) for key, each in SCHEMA.items()]
     sections = (section(each) for each in SCHEMA.values())
     return "\n".join(
         [
@@ -60,10 +61,6 @@ def settings_page() -> str:
             *sections,
         ]
     )
-
-
-def effect(setting: Setting) -> str:
-    return "" if setting.effective else " *Not in effect yet.*"
 
 
 def section(setting: Setting) -> str:
@@ -79,7 +76,7 @@ def section(setting: Setting) -> str:
     if isinstance(setting.kind, ListOf) and not setting.in_files_only:
         facts.append(("append", f"`{setting.key}+:` keeps what is inherited"))
     lines = [f"- {name}: {text}" for name, text in facts]
-    return "\n".join([f"## {setting.key}\n", f"{setting.doc}{effect(setting)}\n", *lines, ""])
+    return "\n".join([f"## {setting.key}\n", f"{setting.doc}\n", *lines, ""])
 
 
 def default_text(setting: Setting) -> str:

@@ -70,9 +70,10 @@ ROOMS: Mapping[str, Room] = {
     "shell": Room(
         (3, 0),
         "IPython traitlets anyio pygments stack_data",
-        "compiler transform tracebacks formatting outstream display history completion lookup process_state startup "
-        "execution magics subshell_magics setup interactive subshell subshells",
-        2300,
+        "compiler transform awaits tracebacks formatting outstream display history completion lookup process_state "
+        "startup execution children commands packages command_magics timing_magics loop_magics magics subshell_magics "
+        "setup interactive subshell subshells",
+        3000,
     ),
     "comm": Room((3, 0), "comm", lines=120),
     # floor 4: the kernel over its runtime
@@ -80,9 +81,9 @@ ROOMS: Mapping[str, Room] = {
         (4, 0),
         "traitlets anyio msgspec comm jupyter_core",
         "settings kernel_settings identity gui kernel_log log_file messenger patches interrupts handlers fd_capture "
-        "output_limit publishing input_requests reception timing variables connection comm_lanes dispatch jobs "
+        "output_limit publishing input_requests reception timing usage variables connection comm_lanes dispatch jobs "
         "failures threads background watchdog parts lifecycle",
-        2500,
+        2600,
     ),
     "kernel": Room((4, 1), "traitlets anyio"),
     # floor 5: application
@@ -91,6 +92,7 @@ ROOMS: Mapping[str, Room] = {
     "spec_folder": Room((5, 1)),
     "kernelspec": Room((5, 2), "jupyter_core"),
     "chooser": Room((5, 3)),
+    "embedding": Room((5, 3)),
     "launch": Room((5, 3)),
     "cli": Room(
         (5, 4),
@@ -150,8 +152,12 @@ LAZY: Mapping[tuple[str, str], str] = {
     ("scheduling.sections", "ctypes"): "5 ms, only where a thread is interrupted",
     ("config.trust", "json"): "2 ms, only where there is such a file",
     ("config.problems", "difflib"): "3 ms, only on the way to an error message",
+    ("runtime.parts", "async_kernel.runtime.usage"): "only where a client asks what the kernel uses",
+    ("runtime.usage", "resource"): "there is none on Windows",
+    ("runtime.watchdog", "tempfile"): "only where a shutdown hangs",
     ("runtime.connection", "tempfile"): "only where the path of a socket would be too long",
     ("runtime.connection", "jupyter_core.paths"): "only where no connection file is named",
+    ("shell.commands", "async_kernel.shell.children"): "terminals and pipes: 3 ms, with the first command",
     ("shell.lookup", "IPython.core.completer"): "what completes code is imported with the first completion",
     ("shell.subshells", "async_kernel.shell.subshell"): "8 ms, only where a subshell is made",
     ("shell.startup", "IPython.core.shellapp"): "only where there are startup files or extensions",

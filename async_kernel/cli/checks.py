@@ -20,7 +20,7 @@ def faults(profile: Profile) -> Problems:
         if fault := lacks(profile):
             problems.append(Problem(profile.origin("backend").mark, fault))
         problems += _missing_module(profile)
-    if profile.values["settings"] or profile.without_effect():  # the kernel's other traits are the table's own
+    if profile.values["settings"]:  # the kernel's other traits are the table's own
         problems += refused(profile)
     return problems
 

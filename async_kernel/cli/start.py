@@ -98,9 +98,6 @@ def tell_warnings(profile: Profile) -> None:
     """What the user should know of a profile, though it is used."""
     for warning in profile.warnings:
         tell("", str(warning))
-    if keys := profile.without_effect():
-        said = ", ".join(f"{key} ({profile.origin(key).mark})" for key in keys)
-        tell("warning", f"not built yet, so without effect: {said}")
 
 
 def is_watched(profile: Profile) -> bool:

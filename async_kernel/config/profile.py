@@ -149,10 +149,6 @@ class Profile:
         """The origin of what was written at `mark`."""
         return Origin(self._layers.get(mark.file, "profile"), mark)  # pyright: ignore[reportAttributeAccessIssue]
 
-    def without_effect(self) -> list[str]:
-        """The keys that some layer says and that nothing acts on yet."""
-        return [key for key, setting in SCHEMA.items() if key in self.said and not setting.effective]
-
 
 def _copy(default: Any) -> Any:
     return default.copy() if isinstance(default, list | dict) else default

@@ -36,8 +36,6 @@ class Setting(NamedTuple):
     "The dotted attribute of the kernel that it sets; empty where the launcher or the kernelspec uses it."
     option: bool = False
     "Whether `run` has an option of that name."
-    effective: bool = True
-    "False: accepted and checked, but nothing acts on it yet, and `run` says so."
     in_files_only: bool = False
     "True: neither a variable nor an option can set it."
 

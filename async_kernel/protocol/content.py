@@ -37,6 +37,10 @@ class CommInfoRequest(Request, frozen=True):
     target_name: str | None = None
 
 
+class ConnectRequest(Request, frozen=True):
+    """`connect_request`: the ports."""
+
+
 class ExecuteRequest(Request, frozen=True):
     """`execute_request`: run a cell. What is silent is not stored in the history."""
 
@@ -151,9 +155,14 @@ class ListSubshellRequest(Request, frozen=True):
     """`list_subshell_request` (JEP 91)."""
 
 
+class UsageRequest(Request, frozen=True):
+    """`usage_request`: what the kernel and its host use (an extension of ipykernel's)."""
+
+
 _STRUCTS: Final[Mapping[str, type[Request]]] = {
     MsgType.kernel_info_request: KernelInfoRequest,
     MsgType.comm_info_request: CommInfoRequest,
+    MsgType.connect_request: ConnectRequest,
     MsgType.execute_request: ExecuteRequest,
     MsgType.complete_request: CompleteRequest,
     MsgType.is_complete_request: IsCompleteRequest,
@@ -168,6 +177,7 @@ _STRUCTS: Final[Mapping[str, type[Request]]] = {
     MsgType.create_subshell_request: CreateSubshellRequest,
     MsgType.delete_subshell_request: DeleteSubshellRequest,
     MsgType.list_subshell_request: ListSubshellRequest,
+    MsgType.usage_request: UsageRequest,
 }
 
 _EXPECTED: Final[Mapping[str, str]] = {

@@ -16,6 +16,7 @@ __all__ = ["DEFAULTS", "ConcurrencyTable", "RunModeError", "RunModes", "all_conc
 DEFAULTS: Final[Mapping[MsgType, RunMode]] = {
     MsgType.kernel_info_request: RunMode.direct,
     MsgType.comm_info_request: RunMode.direct,
+    MsgType.connect_request: RunMode.direct,
     MsgType.execute_request: RunMode.queue,
     MsgType.complete_request: RunMode.thread,
     MsgType.is_complete_request: RunMode.thread,
@@ -30,11 +31,13 @@ DEFAULTS: Final[Mapping[MsgType, RunMode]] = {
     MsgType.create_subshell_request: RunMode.thread,
     MsgType.delete_subshell_request: RunMode.thread,
     MsgType.list_subshell_request: RunMode.direct,
+    MsgType.usage_request: RunMode.queue,
 }
 """The run mode of every message type, where neither the cell nor the profile says otherwise."""
 
 _NOT_ON_SHELL: Final = frozenset(
-    MsgType(f"{name}_request") for name in ("shutdown", "debug", "create_subshell", "delete_subshell", "list_subshell")
+    MsgType(f"{name}_request")
+    for name in ("shutdown", "debug", "create_subshell", "delete_subshell", "list_subshell", "usage")
 )
 """Refused on shell with an error reply. (`interrupt_request` belongs on control; on shell it is served too.)"""
 

@@ -55,6 +55,7 @@ class Background(PendingManager):
         self._cells: dict[int, list[Callable[[], object]]] = {}
         "What to look at when a cell ends, by the id of its Job."
         self._loops: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
+        self._system_tasks: dict[int, tuple[Job[Any], Callable[[], object]]] = {}
         self.activate()
 
     @contextmanager
@@ -79,6 +80,28 @@ class Background(PendingManager):
             self._pending.discard(pending)
         self.deactivate(cancel_pending=True)
         self.activate()
+        for loop in tuple(self._loops):
+            if not loop.is_closed():
+                for task in asyncio.all_tasks(loop):
+                    if self._is_left(getattr(task, JOB, None)):
+                        loop.call_soon_threadsafe(task.cancel)
+        for job, cancel in tuple(self._system_tasks.values()):
+            if self._is_left(job):
+                cancel()
+
+    def _is_left(self, job: Job[Any] | None) -> bool:
+        """Whether it is the job of a cell that has ended."""
+        return job is not None and id(job) not in self._cells
+
+    @contextmanager
+    def system_task(self, job: Job[Any], cancel: Callable[[], object]) -> Generator[None]:
+        """A system task of trio's runs for a cell: `cancel`, called in any thread, ends it."""
+        key = id(cancel)
+        self._system_tasks[key] = job, cancel
+        try:
+            yield
+        finally:
+            del self._system_tasks[key]
 
     # What fails
 

@@ -18,7 +18,7 @@ __all__ = ["Aborts", "Dispatch", "Handlers", "Lanes"]
 
 CONTROL_TYPES = frozenset(
     MsgType(f"{name}_request")
-    for name in ("interrupt", "shutdown", "debug", "create_subshell", "delete_subshell", "list_subshell")
+    for name in ("interrupt", "shutdown", "debug", "create_subshell", "delete_subshell", "list_subshell", "usage")
 )
 """What is the kernel's, not a shell's: a subshell in the header means nothing to it (JEP 91)."""
 COMM_TYPES = frozenset({MsgType.comm_open, MsgType.comm_msg, MsgType.comm_close})

@@ -60,6 +60,12 @@ class RequestHandlers:
         request = parse(MsgType.comm_info_request, job["msg"]["content"])
         return {"status": "ok", "comms": self.comm_manager.info(request.target_name)}
 
+    @immediate
+    async def connect_request(self, job: Job[Any], /) -> Content | None:
+        """The ports of the channels."""
+        ports = self._running_parts.connection.info.ports
+        return {"status": "ok", **{f"{socket_id.value}_port": port for socket_id, port in ports.items()}}
+
     async def execute_request(self, job: Job[Any], /) -> Content | None:
         """Run a cell."""
         return await self._running_parts.execute(job)
@@ -134,3 +140,7 @@ class RequestHandlers:
     async def list_subshell_request(self, job: Job[Any], /) -> Content | None:
         """The ids of the subshells (JEP 91)."""
         return {"status": "ok", "subshell_id": self._running_parts.subshells.list_subshells()}
+
+    async def usage_request(self, job: Job[Any], /) -> Content | None:
+        """What the kernel and its host use: CPU and memory."""
+        return self._running_parts.usage.measure()

@@ -128,7 +128,7 @@ def _process_patched(kernel: Owner, parts: Parts) -> Generator[None]:
         (threading, "excepthook", parts.background.thread_excepthook),
         (LoopHost, "default_excepthook", parts.background.call_excepthook),
         *thread_patches(),
-        *system_task_patches(parts.background.show),
+        *system_task_patches(parts.background.show, parts.background.system_task),
         (builtins, "input", parts.inputs.raw_input),
         (getpass, "getpass", parts.inputs.getpass),
         (comm, "create_comm", Comm),

@@ -6,6 +6,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from typing import Any, Protocol
 
 import msgspec
@@ -113,6 +114,13 @@ class Parts:
             begun=self._interrupted,
         )
 
+    @cached_property
+    def usage(self) -> Any:
+        """What measures what the process uses."""
+        from async_kernel.runtime.usage import Usage  # with the first request
+
+        return Usage()
+
     def _interrupted(self, count: int) -> None:
         self.connection.reception.tell("interrupted", {"count": count})
 
@@ -128,7 +136,8 @@ class Parts:
 
     def _cell_of(self, job: Job[Any]) -> Running | None:
         shell = self.__dict__.get("shell")  # It is made after the signal handlers are set.
-        return None if shell is None else shell.cells.get(id(job))
+        cell = None if shell is None else shell.cells.get(id(job))
+        return None if cell is None else cell.in_its_thread()
 
     def state(self) -> Content:
         """Whether it is busy, and who it is, for `async-kernel ps`."""

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, TypeAlias, cast
 from async_kernel.runtime.messenger import Messenger
 from async_kernel.runtime.output_limit import OutputLimit
 from async_kernel.scheduling.caller import Caller
-from async_kernel.scheduling.context import addressee, current_job
+from async_kernel.scheduling.context import Diverted, addressee, current_job
 from async_kernel.typing import Content, Job, Message, NoValue, NoValueType, SocketID
 
 __all__ = ["NOBODY", "Publishing", "ThreadOutput"]
@@ -70,6 +70,10 @@ class Publishing:
         """Publish from any thread; see `Kernel.iopub_send`."""
         if parent is NoValue:
             parent = self.parent()
+        while isinstance(parent, Diverted):
+            if parent.keep(*_type_and_content(msg_or_type, content)):
+                return
+            parent = parent.job or self.request()
         if parent is NOBODY:
             if _written(msg_or_type, content):
                 return
@@ -144,17 +148,19 @@ def _job_of(parent: Any) -> Job[Any]:
     raise TypeError(f"output_to: expected a message, a job or None, got {parent!r:.200}")
 
 
+def _type_and_content(msg_or_type: Message[Any] | str, content: Content | None) -> tuple[str, Content]:
+    if isinstance(msg_or_type, str):
+        return msg_or_type, content or {}
+    return msg_or_type["header"]["msg_type"], msg_or_type["content"] if content is None else content
+
+
 def _written(msg_or_type: Message[Any] | str, content: Content | None) -> bool:
     """Write the text of a message that no cell gets; False where it has none."""
-    if isinstance(msg_or_type, str):
-        msg_type = msg_or_type
-    else:
-        msg_type = msg_or_type["header"]["msg_type"]
-        content = msg_or_type["content"] if content is None else content
+    msg_type, content = _type_and_content(msg_or_type, content)
     if (as_text := AS_TEXT.get(msg_type)) is None:
         return False
     stream = sys.__stderr__
     if stream is not None and not stream.closed:
-        stream.write(as_text(content or {}))
+        stream.write(as_text(content))
         stream.flush()
     return True

@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from functools import partial, wraps
 from typing import Any, Final, NamedTuple
 
@@ -25,6 +26,7 @@ CREATOR: Final = "_async_kernel_creator"
 """The attribute of a Thread that holds the Job that started it."""
 
 Fallible = Callable[[str, BaseException, "Job[Any]"], object]
+Running = Callable[["Job[Any]", Callable[[], object]], AbstractContextManager[None]]
 
 
 class _Owner(NamedTuple):
@@ -132,16 +134,19 @@ def _start_new_thread(original: Callable[..., int]) -> Callable[..., int]:
     return start_new_thread
 
 
-def system_task_patches(failed: Fallible) -> list[Patch]:
+def system_task_patches(failed: Fallible, running: Running) -> list[Patch]:
     """What makes trio's system tasks belong to the cell that started them; one that fails does not end the kernel.
 
     Args:
         failed: Told of an exception: what failed, the exception, the Job. trio itself would end its run.
+        running: The context that one runs in: given its Job, and what cancels it, from any thread.
     """
-    lowlevel = getattr(sys.modules.get("trio"), "lowlevel", None)
-    if lowlevel is None:
+    trio = sys.modules.get("trio")
+    lowlevel = getattr(trio, "lowlevel", None)
+    if trio is None or lowlevel is None:
         return []
-    original = lowlevel.spawn_system_task
+    new_scope = trio.CancelScope
+    original, current_token = lowlevel.spawn_system_task, lowlevel.current_trio_token
 
     @wraps(original)
     def spawn_system_task(
@@ -153,7 +158,8 @@ def system_task_patches(failed: Fallible) -> list[Patch]:
         async def run_owned(*args: Any) -> Any:
             owner.enter()
             try:
-                return await async_fn(*args)
+                with new_scope() as scope, running(owner.job, partial(current_token().run_sync_soon, scope.cancel)):
+                    return await async_fn(*args)
             except (Exception, KeyboardInterrupt, SystemExit) as exc:  # noqa: BLE001 - shown in its cell
                 failed(f"system task {getattr(async_fn, '__qualname__', async_fn)}", exc, owner.job)
 

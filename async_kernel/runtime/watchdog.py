@@ -16,6 +16,7 @@ __all__ = ["bound_shutdown", "watch_parent"]
 log = logging.getLogger("async_kernel")
 
 POLL_SECONDS: Final = 1.0
+TELL_SECONDS: Final = 0.5
 
 
 def watch_parent(pid: int, when_dead: Callable[[], None]) -> None:
@@ -50,12 +51,30 @@ def _wait_for(pid: int) -> None:
 def bound_shutdown(seconds: float, clean_up: Callable[[], None]) -> None:
     """End the process with status 1 if it has not ended by itself in `seconds`, after a dump and `clean_up`."""
 
-    def wait() -> None:
-        threading.Event().wait(seconds)
+    def tell() -> None:
         log.error("the kernel did not end within %g s of being asked to; the stacks of its threads follow", seconds)
         if sys.__stderr__ is not None:
-            faulthandler.dump_traceback(sys.__stderr__, all_threads=True)
+            sys.__stderr__.write(stacks())
+            sys.__stderr__.flush()
+
+    def wait() -> None:
+        threading.Event().wait(seconds)
+        # Whoever should read what is told may have stopped reading.
+        telling = threading.Thread(target=tell, name="ShutdownReport", daemon=True)
+        telling.start()
+        telling.join(TELL_SECONDS)
         clean_up()
         os._exit(1)
 
     threading.Thread(target=wait, name="ShutdownWatch", daemon=True).start()
+
+
+def stacks() -> str:
+    """What every thread does now."""
+    import tempfile  # only where a shutdown hangs
+
+    # Not straight to stderr: faulthandler holds the GIL while it writes, and a full pipe would hold it for ever.
+    with tempfile.TemporaryFile() as file:
+        faulthandler.dump_traceback(file, all_threads=True)
+        file.seek(0)
+        return file.read().decode(errors="replace")

@@ -7,6 +7,7 @@ other two are this room's own: they say which `Pending` the code runs for and wh
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, Protocol
 from weakref import ref
@@ -14,6 +15,7 @@ from weakref import ref
 from async_kernel.typing import Job, NoValue, NoValueType
 
 __all__ = [
+    "Diverted",
     "Tracker",
     "addressee",
     "chosen_subshell",
@@ -32,14 +34,28 @@ class Tracker(Protocol):
         ...
 
 
+class Diverted(dict[str, Any]):
+    """In the place of an `addressee`: what is published for it is kept, not sent.
+
+    Args:
+        job: Whose the rest is.
+        keep: Given the type and the content of each message; False: it is sent, for `job`.
+    """
+
+    def __init__(self, job: Job[Any] | None, keep: Callable[[str, dict[str, Any]], bool]) -> None:
+        super().__init__(job or {})
+        self.job = job
+        self.keep = keep
+
+
 current_job: ContextVar[Job[Any] | None] = ContextVar("current_job", default=None)
 """The Job that the running code belongs to, and prints to; None outside of every request."""
 
 chosen_subshell: ContextVar[str | NoValueType | None] = ContextVar("chosen_subshell", default=NoValue)
 """The subshell that the running code chose, whatever its Job says; None is the main shell, NoValue no choice."""
 
-addressee: ContextVar[Job[Any] | None] = ContextVar("addressee", default=None)
-"""The Job that output is published for, where that is not the current one (`Kernel.output_to`)."""
+addressee: ContextVar[Any] = ContextVar("addressee", default=None)
+"""The Job (or `Diverted`) that output is published for, where that is not the current one (`Kernel.output_to`)."""
 
 current_pending: ContextVar[ref[Any] | None] = ContextVar("current_pending", default=None)
 """The Pending whose function or coroutine is running (weak: a Pending holds its context); `Caller.current_pending`."""

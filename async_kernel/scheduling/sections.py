@@ -31,6 +31,8 @@ __all__ = [
     "open_section",
     "open_sections",
     "task_error",
+    "uninterrupted",
+    "waits",
 ]
 
 T = TypeVar("T")
@@ -38,13 +40,31 @@ T = TypeVar("T")
 MACHINERY: Final = "async_kernel."
 INFRASTRUCTURE: Final = frozenset({"contextlib", "logging", "queue", "threading"})
 "Modules that work for whoever called them: the caller decides."
-WAITS: Final = frozenset({Pending.wait_sync.__code__, Event.wait.__code__})
-"Functions of ours that only wait for whoever called them."
+WAITS: Final = {Pending.wait_sync.__code__, Event.wait.__code__}
+"Functions of ours that only wait for whoever called them; see `waits`."
 LOOPS: Final = ("asyncio.", "trio.", "uvloop", "winloop")
 
 _frames = sys._current_frames  # pyright: ignore[reportPrivateUsage]
 _open: dict[int, Section] = {}
 "The section of each thread that runs the code of a user: what `sys._current_frames` doesn't say."
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def waits(func: F) -> F:
+    """Mark a function that only waits for whoever called it: the code of a user may be interrupted in it."""
+    WAITS.add(func.__code__)
+    return func
+
+
+UNINTERRUPTED: Final[set[CodeType]] = set()
+"See `uninterrupted`."
+
+
+def uninterrupted(func: F) -> F:
+    """Mark a function that must come to its end, whatever it calls: nothing is raised while it runs."""
+    UNINTERRUPTED.add(func.__code__)
+    return func
 
 
 class Section:
@@ -223,7 +243,7 @@ def in_user_code(frame: FrameType | None, borders: frozenset[CodeType]) -> bool:
         if frame.f_code in borders:
             return innermost is not None and not innermost.startswith(LEFT_ALONE)
         name: str = frame.f_globals.get("__name__", "")
-        if name == ERROR_DISPLAY:
+        if name == ERROR_DISPLAY or frame.f_code in UNINTERRUPTED:
             return False
         if innermost is None and frame.f_code not in WAITS:
             innermost = None if name in INFRASTRUCTURE else name

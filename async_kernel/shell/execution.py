@@ -7,6 +7,7 @@ import inspect
 import math
 import sys
 import threading
+import time
 from _thread import get_ident
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, nullcontext
@@ -22,6 +23,7 @@ from async_kernel.protocol.cell_policy import NO_POLICY, CellPolicy
 from async_kernel.scheduling.context import current_job
 from async_kernel.scheduling.event_loops import outside_loop
 from async_kernel.scheduling.sections import BORDERS, Stepped, guarded
+from async_kernel.shell.awaits import insert_awaits
 from async_kernel.shell.compiler import KernelCompiler, split_at_futures
 from async_kernel.shell.tracebacks import awaiting
 from async_kernel.shell.transform import transform
@@ -58,7 +60,7 @@ class Running:
         job: The request; None where the cell came another way.
         raw, cell, tree: The text as the user wrote it, as Python, and its syntax tree.
         compiler: What compiles it.
-        policy, timeout, deadline: What it is run under.
+        policy, timeout, deadline: What it is run under; the deadline is one of `time.monotonic`.
         shell: The shell, or subshell, that runs it.
         result: IPython's record of how it went.
         payload: The payloads for the reply.
@@ -104,11 +106,18 @@ class Running:
         job = current_job.get()
         return -get_ident() if job is None else id(job)
 
+    def in_its_thread(self) -> Running:
+        """Of it and the cells around it, the innermost in the thread of the outermost: what is elsewhere ends too."""
+        cells: list[Running] = [self]
+        while (outer := cells[-1].outer) is not None:
+            cells.append(outer)
+        return next(cell for cell in cells if cell.thread == cells[-1].thread)
+
     def set_timeout(self, seconds: float) -> None:
-        """Cancel the cell when it still awaits after so many seconds; 0 is never."""
+        """End the cell after so many seconds; 0 is never."""
         self.timeout = seconds
         if seconds:
-            self.deadline = anyio.current_time() + seconds
+            self.deadline = time.monotonic() + seconds
 
     def interrupt(self) -> None:
         """Cancel what the cell awaits; call it in the thread of its event loop. The reply says KernelInterruptError."""
@@ -186,7 +195,9 @@ class Running:
     ) -> TracebackType | None:
         """Where it was cancelled; None where it came to its end."""
         where: TracebackType | None = None
-        with anyio.CancelScope(deadline=self.deadline) as self.scope:
+        # The loop's own clock is asked here and no earlier: most cells don't await, and anyio's backend costs 25 ms.
+        deadline = anyio.current_time() + self.deadline - time.monotonic() if self.timeout else math.inf
+        with anyio.CancelScope(deadline=deadline) as self.scope:
             if self.interrupted:
                 self.scope.cancel()
             try:
@@ -272,8 +283,9 @@ def _finish(shell: Any, running: Running, *, succeeded: bool) -> None:
 def _compile(shell: Any, running: Running) -> list[CodeType] | None:
     """The code objects of a cell, noted in the history; None after showing why there are none."""
     failure: BaseException | None = None
+    may_await = False
     try:
-        if running.cell is None:
+        if may_await := running.cell is None:
             running.cell, running.tree = call_user_code(transform, shell, running.raw)
             running.result.info.transformed_cell = running.cell
     except Exception as exc:  # noqa: BLE001 # a user's own transformation may raise anything; it is shown below
@@ -289,6 +301,8 @@ def _compile(shell: Any, running: Running) -> list[CodeType] | None:
     try:
         if running.tree is None:
             running.tree = cast("ast.Module", compiler.ast_parse(cell, filename))
+            if may_await and shell.autoawait:
+                insert_awaits(shell, cell, running.tree)
         running.tree = call_user_code(shell.transform_ast, running.tree)
     except shell.custom_exceptions as exc:
         shell.CustomTB(type(exc), exc, exc.__traceback__)

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from IPython.core import page
 from IPython.core.interactiveshell import InteractiveShell
+from IPython.core.magics._table import configured_script_magics
 from IPython.core.prefilter import PrefilterManager
 from IPython.utils import PyColorize
 
+from async_kernel.shell.commands import Commands
 from async_kernel.shell.display import CellPayloads
 from async_kernel.shell.formatting import quick_format
 from async_kernel.shell.history import HistoryMode, KernelHistory
-from async_kernel.shell.lookup import Lookup
 from async_kernel.shell.outstream import Output
 from async_kernel.shell.process_state import ENVIRONMENT, ProcessState
 from async_kernel.shell.startup import load_config, open_profile, run_startup
@@ -24,10 +25,20 @@ from async_kernel.shell.tracebacks import Tracebacks
 
 __all__ = ["KernelSetup"]
 
-KERNEL_MAGICS = ("connect_info", "callers", "jobs", "cancel", "gui", "edit", "less", "more", "man", "clear")
+MAGICS: Final[Mapping[str, Mapping[Any, tuple[str, ...]]]] = {
+    "magics:KernelMagics": {
+        "line": ("connect_info", "callers", "jobs", "cancel", "gui", "edit", "less", "more", "man", "clear")
+    },
+    "subshell_magics:SubshellMagics": {"line_cell": ("subshell",)},
+    "command_magics:CommandMagics": {"line": ("pip", "uv")},
+    "command_magics:KernelScripts": {"line": ("killbgscripts",)},
+    "timing_magics:TimingMagics": {"line_cell": ("time", "timeit"), "cell": ("capture",)},
+    "loop_magics:LoopMagics": {"cell": ("thread", "asyncio", "trio")},
+}
+"""Where the kernel's own magics are, and those that are IPython's but can be awaited."""
 
 
-class KernelSetup(Lookup):
+class KernelSetup(Commands):
     """The part of the shell that sets IPython up. What no first cell needs is made later.
 
     Args:
@@ -137,9 +148,12 @@ class KernelSetup(Lookup):
     def init_magics(self) -> None:
         """Declare the kernel's magics; they are imported when they are used."""
         super().init_magics()
-        for name in KERNEL_MAGICS:
-            self.magics_manager.register_lazy(name, "async_kernel.shell.magics:KernelMagics", "line")
-        self.magics_manager.register_lazy("subshell", "async_kernel.shell.subshell_magics:SubshellMagics", "line_cell")
+        for home, kinds in MAGICS.items():
+            for kind, names in kinds.items():
+                for name in names:
+                    self.magics_manager.register_lazy(name, f"async_kernel.shell.{home}", kind)
+        for name in (*configured_script_magics(self.config), "script"):
+            self.magics_manager.register_lazy(name, "async_kernel.shell.command_magics:KernelScripts", "cell")
 
     def startup(self, extensions: Iterable[str] = (), code: Iterable[str | Path] = ()) -> None:
         """Load extensions and run startup files: IPython's, then those given. What fails is shown; the rest runs."""
@@ -151,6 +165,7 @@ class KernelSetup(Lookup):
         if not self._open:
             return
         self._open = False
+        self.end_children()
         atexit.unregister(self.atexit_operations)
         self.display_trap.__exit__(None, None, None)
         self.builtin_trap.__exit__(None, None, None)

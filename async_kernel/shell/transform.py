@@ -22,7 +22,6 @@ _PROMPT: Final = re.compile(r"(?:.*\n)?\s*(?:>>>|\.\.\.|In ?\[)")
 "A prompt in the first or second line: IPython looks there."
 _FIRST_NAME: Final = re.compile(r"\s*([^\W\d][\w.]*)")
 _STOCK: Final = TransformerManager()
-_AWAITED: Final = "get_ipython().run_cell_magic('subshell', "
 
 
 def transform(shell: Any, raw: str) -> tuple[str, ast.Module | None]:
@@ -34,9 +33,7 @@ def transform(shell: Any, raw: str) -> tuple[str, ast.Module | None]:
     plain = parse_plain(shell, raw)
     if plain is not None:
         return plain
-    text: str = shell.transform_cell(raw)
-    # Magics are plain functions: what this one returns is awaited, so that the loop goes on while it runs elsewhere.
-    return (f"await {text}" if text.startswith(_AWAITED) else text), None
+    return shell.transform_cell(raw), None
 
 
 def parse_plain(shell: Any, raw: str) -> tuple[str, ast.Module | None] | None:

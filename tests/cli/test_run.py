@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from async_kernel.cli import start
-from async_kernel.config.kinds import Choice
 from async_kernel.config.problems import Mark
 from async_kernel.config.profile import Origin, load_profile
 from async_kernel.config.schema import SCHEMA
@@ -174,19 +173,6 @@ def test_a_fault_of_ours_is_not_hidden(run: Run, launched: Any) -> None:
     launched.error = ZeroDivisionError()
     with pytest.raises(ZeroDivisionError):
         run("run", "-f", "c.json")
-
-
-def test_what_has_no_effect_yet_is_told(run: Run, launched: Any, home: Path) -> None:
-    """A setting that is silently ignored costs its author an afternoon."""
-    choices = {key: setting for key, setting in SCHEMA.items() if isinstance(setting.kind, Choice)}
-    key = next((key for key, setting in choices.items() if not setting.effective), None)
-    if key is None:
-        pytest.skip("everything has an effect")
-    (home / "profiles/p.yaml").write_text(f"{key}: {SCHEMA[key].default}\n")
-    code, _, err = run("run", "-f", "c.json", "--profile", "p")
-    assert code == 0
-    place = f"{home}/profiles/p.yaml:1:{len(key) + 3}"
-    assert err == f"async-kernel: warning: not built yet, so without effect: {key} ({place})\n"
 
 
 def test_warnings_are_told(run: Run, launched: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,14 +17,13 @@ from async_kernel.shell.interactive import AsyncInteractiveShell
 from tests.config.every_key import EVERY_KEY, write_beside
 from tests.kernels import TIMEOUT, RunningKernel, spawn, text_of, wait_for_file
 
-TRAITS = [setting for setting in SCHEMA.values() if setting.trait and setting.effective]
+TRAITS = [setting for setting in SCHEMA.values() if setting.trait]
 
 
 @pytest.fixture(scope="module")
 def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningKernel]:
     folder = tmp_path_factory.mktemp("every-key")
-    said = {key: value for key, value in EVERY_KEY.items() if SCHEMA[key].effective}
-    (folder / "every.yaml").write_text(json.dumps(said))
+    (folder / "every.yaml").write_text(json.dumps(EVERY_KEY))
     write_beside(folder)
     file = folder / "kernel.json"
     process = spawn(

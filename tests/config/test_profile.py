@@ -288,18 +288,11 @@ def test_one_profile_does_not_change_the_defaults_of_another(load: LoadText) -> 
     assert (load("").values["settings"], load("").values["extensions"]) == ({}, [])
 
 
-def test_keys_without_effect_are_known(load: LoadText) -> None:
-    """What is accepted and does nothing must be told, as long as there is such a thing."""
-    said = load("encryption: required\nquiet: true").without_effect()
-    assert "quiet" not in said
-
-
-@pytest.mark.parametrize("name", ["default", "trio", "fast"])
+@pytest.mark.parametrize("name", ["agent", "concurrent", "default", "fast", "secure", "threads", "trio"])
 def test_the_profiles_that_come_with_the_kernel(name: str, environ: dict[str, str]) -> None:
-    """They use nothing that is not built yet and warn of nothing."""
+    """They warn of nothing."""
     profile = load_profile(name, environ=environ)
     assert (profile.name, profile.reference) == (name, name)
     assert profile.values["backend"] == ("trio" if name == "trio" else "asyncio")
-    assert not profile.without_effect()
     assert not profile.warnings
     assert profile.spec_name == ("async" if name == "default" else f"async-{name}")

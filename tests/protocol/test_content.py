@@ -15,6 +15,7 @@ from async_kernel.typing import MsgType
 LEAST: dict[str, dict[str, Any]] = {
     "kernel_info_request": {},
     "comm_info_request": {},
+    "connect_request": {},
     "execute_request": {"code": ""},
     "complete_request": {"code": ""},
     "is_complete_request": {"code": ""},
@@ -29,6 +30,7 @@ LEAST: dict[str, dict[str, Any]] = {
     "create_subshell_request": {},
     "delete_subshell_request": {"subshell_id": "1"},
     "list_subshell_request": {},
+    "usage_request": {},
 }
 
 

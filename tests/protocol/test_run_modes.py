@@ -26,6 +26,7 @@ CONTROL_ONLY = {
     MsgType.create_subshell_request,
     MsgType.delete_subshell_request,
     MsgType.list_subshell_request,
+    MsgType.usage_request,
 }
 
 
@@ -51,7 +52,7 @@ def test_defaults_are_the_contract() -> None:
     for msg_type, mode in DEFAULTS.items():
         by_mode.setdefault(mode, set()).add(msg_type.value.removesuffix("_request"))
     assert by_mode == {
-        RunMode.queue: {"execute", "comm_msg", "debug"},
+        RunMode.queue: {"execute", "comm_msg", "debug", "usage"},
         RunMode.thread: {"complete", "inspect", "history", "is_complete", "create_subshell", "delete_subshell"},
         RunMode.direct: {
             "kernel_info",
@@ -61,6 +62,7 @@ def test_defaults_are_the_contract() -> None:
             "interrupt",
             "shutdown",
             "list_subshell",
+            "connect",
         },
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from async_kernel.scheduling.context import current_job
+from async_kernel.scheduling.context import Diverted, addressee, current_job
 from async_kernel.shell.interactive import AsyncInteractiveShell
 from async_kernel.shell.outstream import Output
 from async_kernel.typing import Content, Job, SocketID
@@ -26,7 +26,9 @@ class Recorder:
         ident: Any = None,
         buffers: Any = None,
     ) -> None:
-        self.messages.append((msg_or_type, content, parent))
+        to = parent or addressee.get()
+        if not isinstance(to, Diverted) or not to.keep(msg_or_type, content):
+            self.messages.append((msg_or_type, content, parent))
 
     def of(self, msg_type: str) -> list[Content]:
         """The contents of the messages of a type."""
@@ -64,7 +66,7 @@ class Bench:
 
     def __init__(self, **options: Any) -> None:
         self.published = Recorder()
-        self.output = Output(self.published)
+        self.output = Output(self.published, parent=lambda: addressee.get() or current_job.get())
         self.exits: list[bool] = []
         self.resets: list[bool] = []
         self.shell: AsyncInteractiveShell = AsyncInteractiveShell.instance(
