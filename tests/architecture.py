@@ -83,7 +83,7 @@ ROOMS: Mapping[str, Room] = {
         "settings kernel_settings identity gui kernel_log log_file messenger patches interrupts handlers fd_capture "
         "output_limit publishing input_requests reception timing usage variables connection comm_lanes dispatch jobs "
         "failures threads background watchdog parts lifecycle",
-        2600,
+        2700,
     ),
     "kernel": Room((4, 1), "traitlets anyio"),
     # floor 5: application
