@@ -86,9 +86,9 @@ class Probe:
                 break
         return False
 
-    def run(self, code: str) -> list[dict[str, Any]]:
+    def run(self, code: str, seconds: float = SECONDS) -> list[dict[str, Any]]:
         """Execute a cell."""
-        return self.published(self.client.execute(code))
+        return self.published(self.client.execute(code), seconds)
 
     def comm(self, kind: str, data: dict[str, Any], **content: Any) -> str:
         """Send a message of a comm; its id."""
@@ -97,10 +97,10 @@ class Probe:
         return msg["header"]["msg_id"]
 
     def row_await_at_the_top_of_a_cell(self) -> bool:
-        return "error" not in kinds(self.run("import asyncio, anyio\nawait anyio.sleep(0)"))
+        return "done" in text(self.run("import anyio\nawait anyio.sleep(0)\nprint('done')", 20))
 
     def row_await_trio(self) -> bool:
-        return "error" not in kinds(self.run("import trio\nawait trio.sleep(0)"))
+        return "done" in text(self.run("import trio\nawait trio.sleep(0)\nprint('done')", 20))
 
     def row_a_cell_runs_beside_another(self) -> bool:
         first = self.client.execute("# task\nimport anyio\nwait = True\nwhile wait: await anyio.sleep(0.01)")
@@ -112,7 +112,8 @@ class Probe:
         return False
 
     def row_a_cell_in_a_thread(self) -> bool:
-        return "MainThread" not in str(self.run("# thread\nimport threading\nprint(threading.current_thread().name)"))
+        said = text(self.run("# thread\nimport threading\nprint('in', threading.current_thread().name)", 20))
+        return "in " in said and "MainThread" not in said
 
     def row_comm_while_a_cell_awaits(self) -> bool:
         self.run(ECHO)
@@ -142,16 +143,16 @@ class Probe:
         first = self.client.execute(THREAD)
         self.published(first)
         self.client.execute("import time; time.sleep(1)")
-        return "late" in str(self.published(first, 2))
+        return "late" in text(self.published(first, 2))
 
     def row_output_of_a_child_process(self) -> bool:
-        return "child" in str(self.run("import subprocess, time\nsubprocess.run(['echo', 'child'])\ntime.sleep(0.3)"))
+        return "child" in text(self.run("import subprocess, time\nsubprocess.run(['echo', 'child'])\ntime.sleep(0.3)"))
 
     def row_interrupt_of_a_cell_that_awaits(self) -> bool:
-        cell = self.client.execute("import anyio\nawait anyio.sleep(30)")
-        time.sleep(0.5)
+        cell = self.client.execute("import anyio\nprint('begun', flush=True)\nawait anyio.sleep(30)")
+        self.comes("stream", 10)
         self.interrupt()
-        return "error" in kinds(self.published(cell))
+        return "error" in kinds(self.published(cell, 10))
 
     def row_gui_of_an_unknown_name_is_an_error(self) -> bool:
         return "nope" in "".join(
@@ -171,7 +172,7 @@ class Probe:
             self.run(
                 TK.replace("NAME", repr(str(file))) + f"\n{after}\nimport os\nseen = os.path.exists({str(file)!r})"
             )
-            return "True" in str(self.run("print(seen)"))
+            return "True" in text(self.run("print(seen)"))
         self.run(TK.replace("NAME", repr(str(file))))
         time.sleep(1)
         return file.exists()
@@ -186,6 +187,11 @@ class Probe:
 def kinds(messages: list[dict[str, Any]]) -> set[str]:
     """The types of the messages."""
     return {message["msg_type"] for message in messages}
+
+
+def text(messages: list[dict[str, Any]]) -> str:
+    """What was printed."""
+    return "".join(message["content"]["text"] for message in messages if message["msg_type"] == "stream")
 
 
 def main(command: list[str]) -> int:
