@@ -40,7 +40,7 @@ NOTEBOOKS = {
     "tests/files/UnicodePy3",
     "nbconvert": "tests/exporters/files/pngmetadata",
     "papermill": "papermill/tests/notebooks/simple_execute papermill/tests/notebooks/complex_parameters "
-    "papermill/tests/notebooks/line_magic_error papermill/tests/notebooks/binder",
+    "papermill/tests/notebooks/line_magic_error",
     "seaborn": "doc/_tutorial/aesthetics doc/_docstrings/axes_style doc/_docstrings/blend_palette "
     "doc/_docstrings/color_palette doc/_docstrings/set_theme",
 }
