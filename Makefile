@@ -4,11 +4,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 NOTEBOOK ?= docs/notebooks/quickstart.ipynb
+SDISTS ?= .sdists
+SDIST_PACKAGES := corner==2.3.* emcee==3.1.* nbclient==0.11.* nbconvert==7.17.* papermill==2.7.* seaborn==0.13.*
 
-.PHONY: help run test test-all test-browser lint docs bench clean
+.PHONY: help run test test-all test-browser test-notebooks compare-notebooks lint docs bench clean
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
 
 run: $(BIN)/.installed-notebook  ## Install three kernels into .venv and execute a notebook on each
 	$(BIN)/async-kernel install --sys-prefix --replace --profile default --profile trio --profile fast
@@ -27,8 +29,18 @@ test-all:  ## Run the tests on every python3.11 to python3.14 that runs
 		fi; \
 	done; exit $$status
 
-test-browser: $(BIN)/.installed-browser  ## Try JupyterLab's launcher in a headless Chromium, which must be there
-	$(BIN)/python -m pytest tests/integration/test_launcher.py
+test-browser: $(BIN)/.installed-browser  ## Try JupyterLab's launcher and widgets in a headless Chromium, which must be there
+	$(BIN)/python -m pytest tests/integration/test_launcher.py tests/integration/test_widgets_browser.py
+
+test-notebooks:  ## Execute notebooks from packages on PyPI here and under ipykernel, in .venv-notebooks, and compare
+	$(MAKE) --no-print-directory compare-notebooks VENV=.venv-notebooks
+
+compare-notebooks: $(BIN)/.installed-notebooks
+	$(BIN)/python -m ipykernel install --sys-prefix --name python3
+	mkdir -p $(SDISTS)
+	for package in $(SDIST_PACKAGES); do ls $(SDISTS)/$${package%%=*}-*.tar.gz >/dev/null 2>&1 || \
+		$(BIN)/python -m pip download -q --no-deps --no-binary "$${package%%=*}" -d $(SDISTS) "$$package" || exit 1; done
+	NOTEBOOK_SDISTS=$(SDISTS) $(BIN)/python -m pytest tests/integration/test_pypi_notebooks.py
 
 lint: $(BIN)/.installed-lint $(BIN)/.installed-test  ## Check style and types
 	$(BIN)/ruff check .
@@ -42,7 +54,7 @@ bench: $(BIN)/.installed-bench  ## Measure the kernels side by side (BENCH="--ro
 	$(BIN)/python -m benchmarks $(BENCH)
 
 clean:  ## Remove what the other targets made
-	rm -rf .venv .venv-3.* build dist docs/_build docs/_generated benchmarks/.envs .pytest_cache .ruff_cache .coverage*
+	rm -rf .venv .venv-3.* .sdists build dist docs/_build docs/_generated benchmarks/.envs .pytest_cache .ruff_cache .coverage*
 	find async_kernel benchmarks docs tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # One stamp for each extra, made anew when pyproject.toml has changed.

@@ -19,6 +19,7 @@ from async_kernel.protocol.run_modes import ConcurrencyTable, RunModes
 from async_kernel.protocol.session import Session
 from async_kernel.runtime import failures
 from async_kernel.runtime.connection import Connection, new_connection_file
+from async_kernel.runtime.gui import Gui
 from async_kernel.runtime.handlers import RequestHandlers, is_immediate
 from async_kernel.runtime.identity import HELP_LINKS, kernel_info
 from async_kernel.runtime.kernel_settings import KernelSettings
@@ -124,6 +125,7 @@ class Kernel(RequestHandlers, KernelSettings, anyio.AsyncContextManagerMixin):
             self.interrupts: set[Callable[[], object]] = set()
             self.event_started: Event = Event()
             self.event_stopped: Event = Event()
+            self.gui_events: Gui = Gui()
             self.shell_settings: dict[str, Any] = {}
             self._settings: dict[str, Any] = {}
         if settings:
@@ -231,7 +233,8 @@ class Kernel(RequestHandlers, KernelSettings, anyio.AsyncContextManagerMixin):
             SetupError: It can't be started as asked.
         """
         backend = self.anyio_backend
-        options = self.anyio_backend_options.get(backend, event_loops.default_options(backend))
+        options = self.anyio_backend_options.get(backend, event_loops.default_options(backend)) or {}
+        options = {**options, **self.gui_events.host(self.gui, backend)}
         self.owns_process = True
         event_loops.run(self._serve, wait_exit, backend=backend, backend_options=options)
 

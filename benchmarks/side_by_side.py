@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from functools import partial
 from typing import Any
@@ -13,6 +14,7 @@ from benchmarks.kernels import RunningKernel
 from benchmarks.measures import ROUND_TRIPS, SLEEP, Samples, quiet_collector, results
 
 TASKS, NAP, CLIENTS, TRIPS, SHELLS, SHELL_SLEEP, COMM_BURST = 200, 0.05, 50, 20, 5, 0.5, 2000
+BIG = 50_000_000
 INTERRUPTS, COMPLETIONS = 3, 5
 
 
@@ -202,7 +204,7 @@ def interrupt_await(kernel: RunningKernel) -> Samples:
 ECHO = """
 import comm
 def opened(channel, _):
-    channel.on_msg(lambda message: channel.send(message["content"]["data"]))
+    channel.on_msg(lambda message: channel.send(message["content"]["data"], buffers=message["buffers"]))
 comm.get_comm_manager().register_target("echo", opened)
 """
 
@@ -219,6 +221,27 @@ def comms(kernel: RunningKernel) -> Samples:
     at_once = echo(client, comm_id, [*range(COMM_BURST)]) * 1000
     client.check_each(*gathered(client, [client.request("comm_close", comm_id=comm_id, data={})]))
     return {"comm": times, "comm_burst": [at_once]}
+
+
+def comm_big(kernel: RunningKernel) -> Samples:
+    """A buffer of 50 MB to a comm that sends it back."""
+    kernel.needs("comms")
+    client = kernel.client
+    run_silently(kernel, ECHO)
+    comm_id, data = client.session.msg_id, os.urandom(BIG)
+    about: dict[str, Any] = {"comm_id": comm_id, "target_name": "echo", "data": {}}
+    client.check_each(*gathered(client, [client.request("comm_open", **about)]))
+    times: list[float] = []
+    for _ in range(3):
+        request = client.request("comm_msg", comm_id=comm_id, data={"n": 0})
+        request.frames.append(data)
+        answer, _ = gathered(client, [request])
+        times.append(answer.seconds * 1000)
+        (came,) = (m for m in client.check_each(answer, [request]) if m["msg_type"] == "comm_msg")
+        if [bytes(each) for each in came["buffers"]] != [data]:
+            raise WrongAnswerError("the buffer that came back is not the one that was sent")
+    client.check_each(*gathered(client, [client.request("comm_close", comm_id=comm_id, data={})]))
+    return {"comm_big": times}
 
 
 def gathered(client: Client, requests: list[Request]) -> tuple[Answer, list[Request]]:

@@ -58,8 +58,8 @@ ROOMS: Mapping[str, Room] = {
         (2, 0),
         "anyio",
         "context event_loops asyncio_loop trio_loop pending pending_group sections calls queues waiting workers host "
-        "caller",
-        1800,
+        "caller gui",
+        2000,
     ),
     "transport": Room(
         (2, 0),
@@ -82,10 +82,10 @@ ROOMS: Mapping[str, Room] = {
     "runtime": Room(
         (4, 0),
         "traitlets anyio msgspec comm jupyter_core",
-        "settings kernel_settings identity kernel_log log_file messenger patches interrupts handlers fd_capture "
+        "settings kernel_settings identity gui kernel_log log_file messenger patches interrupts handlers fd_capture "
         "output_limit publishing input_requests reception timing usage variables connection comm_lanes dispatch jobs "
         "failures threads background debugging watchdog parts lifecycle",
-        2700,
+        2900,
     ),
     "kernel": Room((4, 1), "traitlets anyio"),
     # floor 5: application
@@ -158,6 +158,8 @@ LAZY: Mapping[tuple[str, str], str] = {
     ("runtime.debugging", "async_kernel.debugger.debugger"): "only where a client debugs",
     ("runtime.debugging", "pdb"): "10 ms, only where a cell calls `breakpoint()`",
     ("config.layers", "async_kernel.config.yaml_tree"): "PyYAML costs 12 ms: only for what the plain reader leaves",
+    ("scheduling.gui", "tkinter"): "only where it is used",
+    ("runtime.gui", "async_kernel.scheduling.gui"): "selectors of a GUI's own: only where there is one",
     ("scheduling.sections", "ctypes"): "5 ms, only where a thread is interrupted",
     ("config.trust", "json"): "2 ms, only where there is such a file",
     ("config.problems", "difflib"): "3 ms, only on the way to an error message",

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary, ref
 
 from async_kernel.errors import ClientError
 from async_kernel.runtime.comm_lanes import CommLane
@@ -88,6 +89,7 @@ class Dispatch:
         self._accepted = accepted
         self._refuse = refuse
         self._comms = comms
+        self._comm_calls: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
     def __call__(self, job: Job[Any]) -> None:
         """Start the handler of `job`; what can't be served is answered here."""
@@ -139,19 +141,35 @@ class Dispatch:
                 return
             run = partial(self._run_in, subshell)
             loop = subshell.caller if socket_id is SocketID.shell else caller
-        if mode is RunMode.queue:
-            key = lane(socket_id, subshell_of(job), "comm" if msg_type in COMM_TYPES else "request")
-            loop.queue_call(run, handler, job, key=key)
+        # What opens and closes a comm keeps its place among the messages to it.
+        if mode is RunMode.queue or (mode is RunMode.direct and msg_type in COMM_TYPES):
+            self._queue(msg_type, run, handler, job, loop)
         elif mode is RunMode.thread:
             caller.to_thread(run, handler, job)  # The workers are those of all shells.
         else:
             loop.call_direct(run, handler, job)
+
+    def _queue(self, msg_type: MsgType, run: Any, handler: HandlerType, job: Job[Any], loop: Any) -> None:
+        key = lane(job["socket_id"], subshell_of(job), "comm" if msg_type in COMM_TYPES else "request")
+        latest = self._comm_calls.get(loop)
+        earlier = None if latest is None else latest()
+        if msg_type is MsgType.execute_request and earlier is not None and not earlier.done():
+            run = partial(_run_after, earlier, run)
+        call = loop.queue_call(run, handler, job, key=key)
+        if msg_type in COMM_TYPES:
+            self._comm_calls[loop] = ref(call)  # It keeps its loop: nothing here may keep both.
 
     async def _run_in(self, subshell: Subshell, handler: HandlerType, job: Job[Any]) -> None:
         try:
             await self._handlers.run_handler(subshell.refuse if subshell.stopped else handler, job)
         finally:
             subshell.leave()
+
+
+async def _run_after(earlier: Any, run: Any, handler: HandlerType, job: Job[Any]) -> None:
+    """A cell sees what a widget was set to before the cell was sent: it begins after the messages that came earlier."""
+    await earlier.wait(protect=True, result=False)
+    await run(handler, job)
 
 
 def run_now(coroutine: Coroutine[Any, Any, None]) -> None:

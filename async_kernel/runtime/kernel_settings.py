@@ -31,5 +31,6 @@ class KernelSettings(traitlets.HasTraits):
     )
     ipython_profile = traitlets.Unicode("default", help="The IPython profile whose startup files are run.")
     comms = traitlets.CaselessStrEnum(["shell", "subshell", "thread"], "shell", help="Where handlers of comms run.")
+    gui = traitlets.CaselessStrEnum(["none", "tk", "qt"], "none", help="The GUI that the event loop runs in.")
     capture_fds = traitlets.Bool(True, help="What C code and child processes write goes to the cell too.")
     output_limit = traitlets.Int(0, min=0, help="Bytes that a cell may print and display; 0: no limit.")

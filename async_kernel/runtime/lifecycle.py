@@ -44,6 +44,8 @@ class Owner(Living, Protocol):
     ip: Any
     encryption: Any
     capture_fds: Any
+    gui: Any
+    gui_events: Any
     kernel_name: Any
     history: Any
     completer: Any
@@ -182,6 +184,7 @@ def _open_shell(kernel: Owner, parts: Parts, backend: Backend) -> Generator[Asyn
         },
         jobs=parts.jobs.describe,
         cancel_job=parts.cancel_job,
+        use_gui=kernel.gui_events.use,
         backend=backend,
         history=kernel.history,
         ipython_profile=kernel.ipython_profile,
@@ -191,8 +194,11 @@ def _open_shell(kernel: Owner, parts: Parts, backend: Backend) -> Generator[Asyn
     shell.kernel = kernel  # Where ipywidgets and other libraries look for it.
     try:
         startup = [Path(each["file"]) if "file" in each else each["code"] for each in kernel.startup]
+        if kernel.gui != "none":
+            shell.enable_gui(kernel.gui)
         shell.startup(kernel.extensions, startup)
         yield shell
     finally:
+        kernel.gui_events.use(None)
         shell.close()
         parts.output.close()

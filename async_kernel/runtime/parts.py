@@ -96,7 +96,7 @@ class Parts:
             connection.reception.refuse,
             comms=comm_lane(kernel.comms, callers[SocketID.shell]),
         )
-        self.comm_manager: CommManager = CommManager(self.publish)
+        self.comm_manager: CommManager = CommManager(self.publish, lambda name: self.shell.events.trigger(name))
         self.output: Output = Output(self.publish, echo=terminal(kernel.quiet), parent=self.publish.parent)
         self.background: Background = Background(self.publish, self.output, self._failed)
         self.inputs: InputRequests = InputRequests(

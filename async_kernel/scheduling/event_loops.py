@@ -181,7 +181,7 @@ def run(
     Args:
         backend: `asyncio` or `trio`.
         backend_options: Those of `anyio.run`: for asyncio `use_uvloop` (obeyed where it is installed), `debug` and
-            `loop_factory`; for trio the keywords of `trio.run`.
+            `loop_factory`; for trio the keywords of `trio.run` and `host`, the GUI (see `gui`) to run in.
 
     Raises:
         RuntimeError: An event loop runs in this thread already.

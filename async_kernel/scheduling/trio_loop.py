@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextvars
 import math
+import socket
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
@@ -126,4 +128,37 @@ def outside() -> Generator[None]:
 
 def run(func: Callable[..., Awaitable[Any]], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
     """See `event_loops.run`."""
-    return trio.run(func, *args, **options)
+    host = options.pop("host", None)
+    return trio.run(func, *args, **options) if host is None else _run_as_guest(func, args, options, host)
+
+
+def _run_as_guest(
+    func: Callable[..., Awaitable[Any]], args: tuple[Any, ...], options: dict[str, Any], host: Any
+) -> Any:
+    """Run trio inside the GUI `host`: the GUI calls what trio has to do."""
+    outcomes: list[Any] = []
+    posted: deque[Callable[[], object]] = deque()
+    reader, writer = socket.socketpair()
+
+    def post(call: Callable[[], object]) -> None:
+        posted.append(call)
+        with suppress(BlockingIOError):  # It is full, so the host will be woken.
+            writer.send(b".")
+
+    def take() -> None:
+        with suppress(BlockingIOError):
+            reader.recv(4096)
+        while posted:
+            posted.popleft()()
+
+    with reader, writer:
+        reader.setblocking(False)
+        writer.setblocking(False)
+        unwatch = host.watch(reader.fileno(), take)
+        trio.lowlevel.start_guest_run(
+            func, *args, run_sync_soon_threadsafe=post, done_callback=outcomes.append, **options
+        )
+        while not outcomes:
+            host.turn(None)
+        unwatch()
+    return outcomes[0].unwrap()

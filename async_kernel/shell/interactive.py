@@ -16,7 +16,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets import Any as AnyTrait
 from traitlets import Enum, Float, Instance, Type, default, observe
 
-from async_kernel.errors import KernelInterruptError
+from async_kernel.errors import KernelInterruptError, SetupError
 from async_kernel.interfaces import Publisher
 from async_kernel.protocol.cell_policy import NO_POLICY, CellPolicy
 from async_kernel.scheduling.context import current_job
@@ -52,6 +52,7 @@ class AsyncInteractiveShell(KernelSetup, InteractiveShell):  # pyright: ignore[r
         on_reset: Called by `reset()`, to cancel what the cells left pending.
         interrupt: Called (in a thread of its own) to interrupt the code that runs for a request.
         jobs: What `%jobs` lists: what runs and waits.
+        use_gui: Switches on the events of a GUI by its name, off with None; raises SetupError.
         cancel_job: What `%cancel` does with a name; returns what was cancelled, raises LookupError.
         backend: The backend of the event loop that runs the cells.
         history: `file` (IPython's database), `memory` or `off`.
@@ -95,6 +96,7 @@ class AsyncInteractiveShell(KernelSetup, InteractiveShell):  # pyright: ignore[r
         interrupt: Callable[[Job[Any]], object] = lambda _job: None,
         jobs: Callable[[], list[Content]] | None = None,
         cancel_job: Callable[[str], Content] | None = None,
+        use_gui: Callable[[str | None], object] = lambda _name: None,
         backend: str = Backend.asyncio,
         history: HistoryMode = "file",
         ipython_profile: str = "default",
@@ -104,6 +106,7 @@ class AsyncInteractiveShell(KernelSetup, InteractiveShell):  # pyright: ignore[r
         self.connection_info = connection_info
         self.jobs = jobs
         self.cancel_job = cancel_job
+        self._use_gui = use_gui
         self.cells: dict[int, Running] = {}
         self._exit_kernel = exit_now
         self._on_reset = on_reset
@@ -338,13 +341,16 @@ class AsyncInteractiveShell(KernelSetup, InteractiveShell):  # pyright: ignore[r
     active_eventloop: str | None = None
 
     def enable_gui(self, gui: str | None = None) -> None:
-        """Integrate the event loop of a GUI.
+        """Process the events of a GUI (`tk` or `qt`) while the event loop is free; without one, no more.
 
         Raises:
-            UsageError: It is not supported.
+            UsageError: It is not supported, or can't be used here.
         """
-        if gui not in {None, "", "none", "inline", "asyncio", "trio"}:
-            raise UsageError(f"%gui {gui}: not supported by this kernel; expected inline, or nothing")
+        none = gui in {None, "", "none", "inline", "asyncio", "trio"}
+        try:
+            self._use_gui(None if none else gui)
+        except SetupError as error:
+            raise UsageError(str(error)) from None
         self.active_eventloop = gui or None
 
 

@@ -77,7 +77,7 @@ class KernelMagics(Magics):
 
     @line_magic
     def gui(self, arg: str) -> None:
-        """Integrate the event loop of a GUI; without a name, none."""
+        """Let the windows of a GUI live: `%gui tk` or `%gui qt`; `%gui` alone ends it."""
         self.shell.enable_gui(arg.strip() or None)
 
     @line_magic

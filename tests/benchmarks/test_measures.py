@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 NOT_FOR_THE_LIMIT = {
+    "comm_big",
     "comms",
     "complete_sleeping",
     "interrupt_await",

@@ -19,6 +19,7 @@ EVERY_KEY: dict[str, Any] = {
     "print_kernel_messages": False,
     "run_modes": {"execute_request": "queue", "shell": {"comm_msg": "task"}, "control": {"debug_request": "queue"}},
     "comms": "shell",
+    "gui": "none",
     "thread_output": "latest",
     "capture_fds": True,
     "history": "off",

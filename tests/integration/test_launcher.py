@@ -7,11 +7,7 @@ tests needs. ASYNC_KERNEL_SCREENSHOT names a file for a picture of the launcher.
 from __future__ import annotations
 
 import importlib
-import json
 import os
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,13 +16,11 @@ import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
 
 from async_kernel.__main__ import main
-from tests.kernels import TIMEOUT, text_of, wait_for_file
+from tests.browser import chromium, jupyterlab, missing
+from tests.kernels import TIMEOUT, text_of
 
-pytest.importorskip("jupyterlab", reason="needs JupyterLab")
-pytest.importorskip("selenium", reason="needs Selenium")
-CHROMIUM, DRIVER = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
-if not (CHROMIUM and DRIVER):
-    pytest.skip("needs chromium and chromedriver", allow_module_level=True)
+if lacks := missing():
+    pytest.skip(lacks, allow_module_level=True)
 
 VARIANTS = {
     "mine-one": "display_name: One\nbackend: trio\ncell_timeout: 11\nlogo: mine-one.svg\n",
@@ -61,30 +55,15 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "share/jupyter"))
     argv = [part for name in VARIANTS for part in ("--profile", name)]
     assert main(["install", "--prefix", str(tmp_path), *argv]) == 0
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--port=0", "--ServerApp.token=t"]
-    with (tmp_path / "log.txt").open("w") as log:
-        process = subprocess.Popen([*command, f"--notebook-dir={tmp_path}/work"], stdout=log, stderr=log, text=True)
-    try:
-        about = Path(os.environ["JUPYTER_RUNTIME_DIR"], f"jpserver-{process.pid}.json")
-        wait_for_file(about, process)
-        yield json.loads(about.read_text())
-    finally:
-        process.terminate()
-        process.wait(TIMEOUT)
+    with jupyterlab(tmp_path) as about:
+        yield about
 
 
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[Any]:
     """A headless Chromium."""
-    webdriver = importlib.import_module("selenium.webdriver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1300,900"):
-        options.add_argument(argument)
-    options.add_argument(f"--user-data-dir={tmp_path}/chromium")
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=DRIVER))
-    yield driver
-    driver.quit()
+    with chromium(tmp_path) as driver:
+        yield driver
 
 
 def settings_of(kernel_id: str) -> str:

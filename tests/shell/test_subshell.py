@@ -303,13 +303,16 @@ async def test_subshell_magic(shells: Shells) -> None:
 
 async def test_a_cell_in_a_named_subshell(shells: Shells) -> None:
     """`%%subshell NAME` runs the cell elsewhere, shows its output here, and the loop of this shell goes on."""
-    code = "%%subshell work\nimport threading, anyio\nprint('hello')\nawait anyio.sleep(0)\n"
+    code = "%%subshell work\nimport threading, anyio\nprint('hello')\nawait anyio.sleep(0)\ngate.wait(20)\n"
+    gate = shells.bench.shell.user_ns["gate"] = threading.Event()
     job = make_job()
     ticks: list[int] = []
 
     async def tick() -> None:
         while True:
             ticks.append(len(ticks))
+            if len(ticks) > 2:
+                gate.set()
             await anyio.lowlevel.checkpoint()
 
     reply: Content = {}
@@ -318,7 +321,7 @@ async def test_a_cell_in_a_named_subshell(shells: Shells) -> None:
         reply = await shells.bench.run(code + "threading.current_thread().name", job=job)
         group.cancel_scope.cancel()
     assert reply["status"] == "ok"
-    assert len(ticks) > 1
+    assert len(ticks) > 2
     (sub,) = shells.manager.running()
     assert (sub.name, sub.execution_count, sub.protected) == ("work", 2, False)
     assert shells.values() == [repr(sub.caller.name)]
