@@ -139,7 +139,8 @@ class Dispatch:
                 return
             run = partial(self._run_in, subshell)
             loop = subshell.caller if socket_id is SocketID.shell else caller
-        if mode is RunMode.queue:
+        # An open, its messages and a close come at once; each alone as `direct`, one could overtake the other.
+        if mode is RunMode.queue or (mode is RunMode.direct and msg_type in COMM_TYPES):
             key = lane(socket_id, subshell_of(job), "comm" if msg_type in COMM_TYPES else "request")
             loop.queue_call(run, handler, job, key=key)
         elif mode is RunMode.thread:

@@ -170,9 +170,7 @@ class Run:
 
     def _answer(self, link: Link, question: Received) -> None:
         """Answer `input()`."""
-        answer = {"value": f"answer to {question.content['prompt']}"}
-        header = link.header(os.urandom(8).hex(), "input_reply")
-        link.send("stdin", link.frames(header, answer))
+        link.send("stdin", link.answer(question, {"value": f"answer to {question.content['prompt']}"}))
 
     def _align(self) -> None:
         """Bring every client's iopub to the idle of one request; before the script, this prepares the kernel."""

@@ -30,6 +30,7 @@ class Received(NamedTuple):
     msg_type: str
     parent: dict[str, Any]
     content: Any
+    header: dict[str, Any]
 
 
 class Signer:
@@ -84,6 +85,11 @@ class Link:
         encode = msgspec.json.encode
         return self.signed([encode(header), b"{}", encode(metadata or {}), encode(content)])
 
+    def answer(self, question: Received, content: Any) -> list[bytes]:
+        """The frames of the answer to a question of the kernel's."""
+        header, encode = self.header(os.urandom(8).hex(), question.msg_type.replace("_request", "_reply")), msgspec.json.encode
+        return self.signed([encode(header), encode(question.header), b"{}", encode(content)])
+
     def signed(self, parts: list[bytes]) -> list[bytes]:
         """`parts` (header, parent header, metadata, content) behind delimiter and signature."""
         return [DELIMITER, self.sign(parts), *parts]
@@ -108,7 +114,7 @@ class Link:
         if signature != self.sign(parts):
             raise BrokenError(f"a message of the kernel has a wrong signature: {frames!r:.500}")
         header, parent, _, content = (msgspec.json.decode(part) for part in parts)
-        return Received(header["msg_type"], parent, content)
+        return Received(header["msg_type"], parent, content, header)
 
     def ask(self, msg_type: str, content: Any, channel: str = "shell", timeout: float = 30.0) -> Any:
         """The content of the reply to one request, nothing else being under way on that channel."""
