@@ -64,7 +64,7 @@ class Judge:
         """A message came on shell or control."""
         self.now += 1
         record = self._of(message, f"the {channel} channel")
-        record.trail.append(f"{self.now} {channel}: {message.msg_type} {message.content!r:.300}")
+        record.trail.append(f"{self.now} {channel}: {message.msg_type} {_short(message.content)}")
         step = record.step
         if (client, channel) != (step.client, step.channel):
             raise self._broken(record, f"its reply came to client {client} on {channel}")
@@ -82,7 +82,7 @@ class Judge:
         """A message came on iopub."""
         self.now += 1
         record = self._of(message, "iopub")
-        record.trail.append(f"{self.now} iopub: {message.msg_type} {message.content!r:.300}")
+        record.trail.append(f"{self.now} iopub: {message.msg_type} {_short(message.content)}")
         if message.parent != record.header:
             raise self._broken(record, f"a {message.msg_type} has the parent {message.parent}")
         if message.msg_type == "status":
@@ -193,6 +193,12 @@ class Judge:
         waiting = [each for each in self.records.values() if not each.over]
         lines = [f"{each.step}: {each.state}, replied: {bool(each.replied)}" for each in waiting]
         return f"{len(lines)} requests are not over:\n  " + "\n  ".join(lines[:20])
+
+
+def _short(content: Any) -> str:
+    """A content for the report: its beginning and its end."""
+    text = repr(content)
+    return text if len(text) < 600 else f"{text[:300]} … {text[-300:]}"
 
 
 def _begins(outputs: tuple[Output, ...], expected: tuple[Output, ...] | None) -> bool:
