@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -47,9 +48,23 @@ class Usage(NamedTuple):
 class Target(NamedTuple):
     """A running kernel and those that are connected to it."""
 
-    pid: int
+    process: subprocess.Popen[bytes]
     links: list[Link]
     log: Path
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def autopsy(self) -> str:
+        """End the process; whether it was alive, where its threads were, and its log."""
+        alive = self.process.poll() is None
+        if alive:
+            self.process.send_signal(signal.SIGABRT)  # faulthandler writes the stacks.
+            self.process.wait(PATIENCE)
+        state = "it was alive" if alive else f"it had ended: {self.process.returncode}"
+        log, fatal, stacks = self.log.read_text("utf-8", "replace").partition("Fatal Python error")
+        return f"the kernel's log ({state}):\n{log[-6000:]}{fatal}{stacks[-20_000:]}"
 
 
 @contextmanager
@@ -58,7 +73,8 @@ def running(folder: Path, clients: int, *options: str) -> Iterator[Target]:
     connection_file, log = folder / "kernel.json", folder / "kernel.log"
     command = [sys.executable, "-m", "async_kernel", "run", "-f", str(connection_file), *options]
     names = ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR")
-    environment = {**os.environ, **{name: str(folder / name.lower()) for name in names}}
+    environment = {**os.environ, "PYTHONFAULTHANDLER": "1"}
+    environment |= {name: str(folder / name.lower()) for name in names}
     with log.open("wb") as file:
         process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
     context, links = zmq.Context[Sock](), list[Link]()
@@ -72,7 +88,7 @@ def running(folder: Path, clients: int, *options: str) -> Iterator[Target]:
             links.append(Link(context, connection_file, f"client{number}"))
             if not links[-1].sockets["iopub"].poll(int(PATIENCE * 1000)):
                 raise BrokenError("no welcome on iopub")
-        yield Target(process.pid, links, log)
+        yield Target(process, links, log)
         links[0].ask("shutdown_request", {"restart": False}, "control")
         process.wait(PATIENCE)
     finally:
@@ -212,8 +228,7 @@ def play(seed: int, messages: int, profile: str, options: tuple[str, ...], folde
             counts = run()
         except BrokenError as error:
             latest = "\n  ".join(map(str, run.recent or warm.recent))
-            log = target.log.read_text("utf-8", "replace")[-3000:]
-            raise BrokenError(f"{error}\n\nthe latest requests:\n  {latest}\n\nthe kernel's log:\n{log}") from error
+            raise BrokenError(f"{error}\n\nthe latest requests:\n  {latest}\n\n{target.autopsy()}") from error
         seconds, after = time.perf_counter() - began, Usage.of(target.pid)
         counted = ", ".join(f"{count} {what}" for what, count in counts.items())
         return f"{messages} messages in {seconds:.1f} s ({counted}); before {before}, after {after}"
