@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A machine under load is no fault of what is tested: no deadlines. `make fuzz` says how many examples.
+EXAMPLES = int(os.environ.get("ASYNC_KERNEL_FUZZ", "0"))
+QUIET = {"deadline": None, "database": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("quick", max_examples=30, derandomize=True, **QUIET)
+settings.register_profile("fuzz", max_examples=EXAMPLES or 1, print_blob=True, **QUIET)
+settings.load_profile("fuzz" if EXAMPLES else "quick")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -64,7 +64,7 @@ class Target(NamedTuple):
             self.process.wait(PATIENCE)
         state = "it was alive" if alive else f"it had ended: {self.process.returncode}"
         log, fatal, stacks = self.log.read_text("utf-8", "replace").partition("Fatal Python error")
-        return f"the kernel's log ({state}):\n{log[-6000:]}{fatal}{stacks[-20_000:]}"
+        return f"the kernel's log ({state}):\n{log[-6000:]}{fatal}{stacks[-12_000:]}"
 
 
 @contextmanager

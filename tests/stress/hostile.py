@@ -23,7 +23,7 @@ from tests.stress.drive import PATIENCE, Target, Usage, running
 from tests.stress.link import DELIMITER, BrokenError, Link, Received
 
 GROWTH: Final = 24.0
-"MiB that the process may grow by: 10^5 signatures, which are kept to detect replays, take half of it."
+"MiB that the process may grow by in the second half: 10^5 signatures, which are kept to detect replays, take half of it."
 LOGGED: Final = 200_000
 "Bytes that the kernel may write to its log about what it refuses."
 BATCH: Final = 100
@@ -303,10 +303,11 @@ def besiege(seed: int, count: int, profile: str, options: tuple[str, ...], folde
     with running(folder, 1, "--profile", profile, *options) as target:
         link, siege = target.links[0], Siege(target, seed)
         try:
-            siege._hear()
-            siege(max(count // 10, 500))
-            before, began = Usage.of(target.pid), time.perf_counter()
-            siege(count)
+            began = time.perf_counter()
+            siege(count // 2)
+            # By now the allocator holds, for every thread, what the largest of them take.
+            before = Usage.of(target.pid)
+            siege(count - count // 2)
             seconds, after = time.perf_counter() - began, Usage.of(target.pid)
             told = link.evaluate(REFUSED)
             if not siege.refused <= told <= siege.refused + siege.maybe:
@@ -317,4 +318,4 @@ def besiege(seed: int, count: int, profile: str, options: tuple[str, ...], folde
                 raise BrokenError(f"{size} bytes were logged about {count} messages")
         except BrokenError as error:
             raise BrokenError(f"{error}\n\n{target.autopsy()}") from error
-        return f"{count} hostile messages in {seconds:.1f} s, {told} refused, {size} bytes logged; {before}, then {after}"
+        return f"{count} hostile messages in {seconds:.1f} s, {told} refused, {size} bytes logged; half-way {before}, then {after}"
