@@ -91,7 +91,9 @@ def test_wrong_content_is_an_error_that_names_the_field(
     assert published == []
 
 
-@pytest.mark.parametrize(("field", "value"), [("session", []), ("session", 3), ("subshell_id", ["a"]), ("subshell_id", {})])
+@pytest.mark.parametrize(
+    ("field", "value"), [("session", []), ("session", 3), ("subshell_id", ["a"]), ("subshell_id", {})]
+)
 @pytest.mark.parametrize(("channel", "msg_type"), [("shell", "execute_request"), ("control", "debug_request")])
 def test_a_wrong_header_is_an_error_that_names_the_field(
     kernel: RunningKernel, channel: str, msg_type: str, field: str, value: Any

@@ -10,7 +10,7 @@ import sys
 import time
 import zlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -68,7 +68,7 @@ class Target(NamedTuple):
 
 
 @contextmanager
-def running(folder: Path, clients: int, *options: str) -> Iterator[Target]:
+def running(folder: Path, clients: int, *options: str) -> Generator[Target]:
     """A kernel process of the options of `async-kernel run`, with `clients` clients that are subscribed."""
     connection_file, log = folder / "kernel.json", folder / "kernel.log"
     command = [sys.executable, "-m", "async_kernel", "run", "-f", str(connection_file), *options]
@@ -177,8 +177,8 @@ class Run:
             for frames in link.read(channel):
                 if channel == "iopub":
                     self._checksums[number] = zlib.crc32(b"".join(frames), self._checksums[number])
-                    if number == 0:
-                        self.judge.published(link.decode(frames))
+                    if number == 0 and not (message := link.decode(frames)).foreign:
+                        self.judge.published(message)
                 elif channel == "stdin":
                     self._answer(link, link.decode(frames))
                 else:

@@ -15,6 +15,7 @@ import zmq
 
 CHANNELS: Final = ("shell", "control", "stdin", "iopub")
 DELIMITER: Final = b"<IDS|MSG>"
+USERNAME: Final = "stress"
 KINDS: Final = {"shell": zmq.DEALER, "control": zmq.DEALER, "stdin": zmq.DEALER, "iopub": zmq.SUB}
 
 Sock = zmq.Socket[bytes]
@@ -31,6 +32,11 @@ class Received(NamedTuple):
     parent: dict[str, Any]
     content: Any
     header: dict[str, Any]
+
+    @property
+    def foreign(self) -> bool:
+        """Whether it answers somebody else: `async-kernel ps`, say, which asks every kernel of the machine."""
+        return self.parent.get("username", USERNAME) != USERNAME
 
 
 class Signer:
@@ -76,7 +82,7 @@ class Link:
 
     def header(self, msg_id: str, msg_type: str, subshell: str | None = None) -> dict[str, Any]:
         """The header of a request."""
-        header = {"msg_id": msg_id, "msg_type": msg_type, "session": self.session, "username": "stress"}
+        header = {"msg_id": msg_id, "msg_type": msg_type, "session": self.session, "username": USERNAME}
         header |= {"version": "5.5", "date": "2026-01-01T00:00:00Z"}
         return header if subshell is None else {**header, "subshell_id": subshell}
 
@@ -87,7 +93,10 @@ class Link:
 
     def answer(self, question: Received, content: Any) -> list[bytes]:
         """The frames of the answer to a question of the kernel's."""
-        header, encode = self.header(os.urandom(8).hex(), question.msg_type.replace("_request", "_reply")), msgspec.json.encode
+        header, encode = (
+            self.header(os.urandom(8).hex(), question.msg_type.replace("_request", "_reply")),
+            msgspec.json.encode,
+        )
         return self.signed([encode(header), encode(question.header), b"{}", encode(content)])
 
     def signed(self, parts: list[bytes]) -> list[bytes]:
@@ -136,7 +145,9 @@ class Link:
         if answer["status"] != "ok" or answer["user_expressions"]["value"]["status"] != "ok":
             raise BrokenError(f"{expression} failed: {answer!r:.500}")
         # `repr` of a str of ASCII without quotes of the other kind is a JSON text between apostrophes.
-        return json.loads(answer["user_expressions"]["value"]["data"]["text/plain"][1:-1].encode().decode("unicode_escape"))
+        return json.loads(
+            answer["user_expressions"]["value"]["data"]["text/plain"][1:-1].encode().decode("unicode_escape")
+        )
 
     def close(self) -> None:
         for each in self.sockets.values():

@@ -148,7 +148,16 @@ class _Writer:
                 # Some stretches are calm: with interrupts all the time, few cells would come to their end.
                 storm = self.chance.choice((0.0, 0.0, 1.0, 4.0))
                 weights = [60, 14, 14, 1.5, 1.0, 3, 2, storm]
-            kinds = (self.cell, self.question, self.comm, self.create, self.delete, self.refused, self.control, self.stop)
+            kinds = (
+                self.cell,
+                self.question,
+                self.comm,
+                self.create,
+                self.delete,
+                self.refused,
+                self.control,
+                self.stop,
+            )
             (kind,) = self.chance.choices(kinds, weights)
             yield kind(n, self.chance.randrange(self.script.clients))
         for n, slot in enumerate(self.slots, self.script.messages):
