@@ -3,11 +3,13 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
+SEED ?= 1
+EXAMPLES ?= 10000
 NOTEBOOK ?= docs/notebooks/quickstart.ipynb
 SDISTS ?= .sdists
 SDIST_PACKAGES := corner==2.3.* emcee==3.1.* nbclient==0.11.* nbconvert==7.17.* papermill==2.7.* seaborn==0.13.*
 
-.PHONY: help run test test-all test-browser test-notebooks compare-notebooks lint docs bench clean
+.PHONY: help run test test-all test-browser test-notebooks compare-notebooks lint docs bench stress stress-short fuzz clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
@@ -52,6 +54,16 @@ docs: $(BIN)/.installed-docs  ## Build the site in docs/_build/html; its noteboo
 
 bench: $(BIN)/.installed-bench  ## Measure the kernels side by side (BENCH="--rounds 3" for options)
 	$(BIN)/python -m benchmarks $(BENCH)
+
+stress: $(BIN)/.installed-test  ## Random requests of several clients, then hostile ones (STRESS="--seed 7 --profile trio")
+	$(BIN)/python -m tests.stress --messages 100000 --hostile 100000 $(STRESS)
+
+stress-short: $(BIN)/.installed-test  ## What continuous integration runs of it: a minute
+	$(BIN)/python -m tests.stress --seed $(SEED) --messages 4000 --hostile 2000 --profile default --set encryption=required
+	$(BIN)/python -m tests.stress --seed $(SEED) --messages 4000 --hostile 2000 --profile trio --set transport=ipc
+
+fuzz: $(BIN)/.installed-test  ## The property tests with many examples (EXAMPLES=100000)
+	ASYNC_KERNEL_FUZZ=$(EXAMPLES) $(BIN)/python -m pytest -n $(WORKERS) --timeout 3600 tests/protocol/test_properties.py tests/config/test_properties.py
 
 clean:  ## Remove what the other targets made
 	rm -rf .venv .venv-3.* .sdists build dist docs/_build docs/_generated benchmarks/.envs .pytest_cache .ruff_cache .coverage*

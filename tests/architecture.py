@@ -59,7 +59,7 @@ ROOMS: Mapping[str, Room] = {
         "anyio",
         "context event_loops asyncio_loop trio_loop pending pending_group sections calls queues waiting workers host "
         "caller gui",
-        2000,
+        2050,
     ),
     "transport": Room(
         (2, 0),

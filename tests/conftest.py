@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A machine under load is no fault of what is tested: no deadlines. `make fuzz` says how many examples.
+EXAMPLES = int(os.environ.get("ASYNC_KERNEL_FUZZ", "0"))
+settings.register_profile("quiet", deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+QUIET = settings.get_profile("quiet")
+settings.register_profile("quick", QUIET, max_examples=30, derandomize=True)
+settings.register_profile("fuzz", QUIET, max_examples=EXAMPLES or 1, print_blob=True)
+settings.load_profile("fuzz" if EXAMPLES else "quick")
 
 
 @pytest.fixture(scope="session", autouse=True)

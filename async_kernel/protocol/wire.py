@@ -210,6 +210,8 @@ class Wire:
         for field in ("msg_id", "msg_type"):
             if not isinstance(header.get(field), str):
                 raise self._refuse("json", f"header: {field}: expected a string, got {header.get(field)!r:.200}")
+        if len(body[1]) > _LONG and _is_deep(header):
+            raise self._refuse("json", f"header: nested more than {_DEPTH} levels deep")
         message: Message[Any] = {
             "header": cast("MsgHeader", header),
             "parent_header": cast("MsgHeader", parent),
@@ -282,6 +284,21 @@ class Wire:
     def _refuse(self, reason: str, message: str) -> WireError:
         self.refused[reason] += 1
         return WireError(reason, message)
+
+
+_LONG: Final = 500
+"Bytes of a header above which it is looked for depth; those of Jupyter's clients have 200."
+
+_DEPTH: Final = 100
+"Levels of a header. All that answers a request repeats its header: what can just be read could not be said again."
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(_DEPTH):
+        children = (child for each in level for child in (each.values() if isinstance(each, dict) else each))
+        level = [child for child in children if isinstance(child, dict | list)]
+    return bool(level)
 
 
 _OBJECTS: Final = ((1, "header"), (2, "parent header"), (3, "metadata"))

@@ -50,7 +50,8 @@ class CommThreads:
 
     def put(self, call: Call, job: Job[Any]) -> None:
         """Run `call` when what came before for its comm has ended."""
-        comm_id = str(job["msg"]["content"].get("comm_id"))
+        content = job["msg"]["content"]  # Not checked yet: its handler says what is wrong with it.
+        comm_id = str(content.get("comm_id")) if isinstance(content, dict) else ""
         with self._lock:
             queue = self._waiting.get(comm_id)
             if queue is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 from weakref import WeakKeyDictionary, ref
 
 from async_kernel.errors import ClientError
@@ -98,10 +98,11 @@ class Dispatch:
         try:
             msg_type = MsgType(name)
         except ValueError:
-            self._refuse("type", "received a message of unknown type %r on the %s channel", name, socket_id.name)
+            self._refuse("type", "received a message of unknown type %.100r on the %s channel", name, socket_id.name)
             with self._messenger.exchange(job):
                 return
         try:
+            check_header(job)
             if not self._allowed(socket_id, msg_type):
                 raise ClientError(f"{msg_type.value} is not served on the {socket_id.name} channel")
             mode = self._handlers.get_run_mode(msg_type, socket_id=socket_id, job=job)
@@ -182,6 +183,19 @@ def run_now(coroutine: Coroutine[Any, Any, None]) -> None:
     raise RuntimeError(f"{coroutine!r} was said to be immediate, but it waits")
 
 
+def check_header(job: Job[Any]) -> None:
+    """Check the fields that say whose a request is, and where it is to run: what follows relies on them.
+
+    Raises:
+        ClientError: One is not a string.
+    """
+    header = job["msg"]["header"]
+    for field in ("session", "subshell_id"):
+        value = header.get(field)
+        if not (value is None or isinstance(value, str)):
+            raise ClientError(f"header: {field}: expected a string, got {value!r:.100}")
+
+
 def subshell_of(job: Job[Any]) -> str | None:
     """The subshell that the job is for; None for the main shell (JEP 91)."""
     return job["msg"]["header"].get("subshell_id")
@@ -190,19 +204,28 @@ def subshell_of(job: Job[Any]) -> str | None:
 class Aborts:
     """What an error aborts: by position, every execute request of the same client and subshell received until then."""
 
+    CLIENTS: Final = 1000
+    "So many clients, counted for each subshell, are known; of those that came last."
+
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._latest: dict[tuple[str, str | None], float] = {}
-        self._until: dict[tuple[str, str | None], float] = {}
+        self._latest: dict[tuple[str | None, str | None], float] = {}
+        self._until: dict[tuple[str | None, str | None], float] = {}
 
     @staticmethod
-    def _origin(job: Job[Any]) -> tuple[str, str | None]:
-        return job["msg"]["header"]["session"], subshell_of(job)
+    def _origin(job: Job[Any]) -> tuple[str | None, str | None]:
+        return job["msg"]["header"].get("session"), subshell_of(job)
 
     def received(self, job: Job[Any]) -> None:
         """An execute request has arrived."""
+        origin = self._origin(job)
         with self._lock:
-            self._latest[self._origin(job)] = job["received_time"]
+            self._latest.pop(origin, None)  # To the end: the one that has been silent for longest is the first.
+            self._latest[origin] = job["received_time"]
+            if len(self._latest) > self.CLIENTS:
+                oldest = next(iter(self._latest))
+                del self._latest[oldest]
+                self._until.pop(oldest, None)
 
     def failed(self, job: Job[Any], offset: float = 0.0) -> None:
         """`job` ended in an error: abort what its client sent until now, and up to `offset` seconds after the last."""

@@ -112,7 +112,7 @@ class Entry:
             "backend": "" if caller is None else caller.backend.name,
             "subshell": subshell_of(self.job),
             "msg_id": header["msg_id"],
-            "what": first_line(content["code"]) if "code" in content else header["msg_type"],
+            "what": first_line(content["code"]) if _has_code(content) else header["msg_type"],
         }
 
 
@@ -215,6 +215,11 @@ class SwitchInterval:
             self._count -= 1
             if self._count == 0 and sys.getswitchinterval() == self._ours:
                 sys.setswitchinterval(self._before)
+
+
+def _has_code(content: object) -> bool:
+    # A request that waits has not been checked.
+    return isinstance(content, dict) and "code" in content
 
 
 def first_line(code: object) -> str:

@@ -49,10 +49,11 @@ class Messenger:
         self._latest = parent
 
     def send(
-        self, socket_id: SocketID, ident: list[bytes], msg_type: str, content: Content, parent: Message[Any]
+        self, socket_id: SocketID, ident: list[bytes], content: Content, parent: Message[Any], header: MsgHeader
     ) -> None:
-        """Send a message of the kernel's own to one client (an `input_request`)."""
-        self.transport.send(socket_id, self.wire.encode(msg_type, content, parent=parent, ident=ident))
+        """Send a message of the kernel's own, of that header, to one client (an `input_request`)."""
+        frames = self.wire.encode(header["msg_type"], content, parent=parent, ident=ident, header=header)
+        self.transport.send(socket_id, frames)
 
     def exchange(self, job: Job[Any]) -> Exchange:
         """The life of one request, its messages going out here."""

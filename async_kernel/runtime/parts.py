@@ -144,10 +144,12 @@ class Parts:
 
     def receive(self, job: Job[Any], handler: Callable[[Job[Any]], None]) -> None:
         """Take a job from the reception: an answer to `input()` goes to who waits for it, the rest to `handler`."""
-        if job["socket_id"] is SocketID.stdin:
+        if job["socket_id"] is not SocketID.stdin:
+            handler(job)
+        elif (msg_type := job["msg"]["header"]["msg_type"]) == "input_reply":
             self.inputs.receive(job)
         else:
-            handler(job)
+            self.connection.reception.refuse("type", "dropped a message of type %.100r on the stdin channel", msg_type)
 
     async def run_handler(self, handler: HandlerType, job: Job[Any], *, immediate: bool) -> None:
         """The life of one request: busy, the handler, its output, the reply, idle."""

@@ -126,14 +126,18 @@ class Section:
                 return True
             self._landed = landed
             # The thread goes on where it is seen now: it gets the GIL again when this one waits or has run its time.
-            frame = _frames().get(self.thread)
-            if frame is not None and in_user_code(frame, BORDERS):
+            if in_user_code(_frames().get(self.thread), BORDERS):
                 raise_in(self.thread, _Landed)
-                if not _wake_nested_loop(frame):
+                # Where that was while it was looked at, the thread has gone on, and this one's time has just begun.
+                frame = _frames().get(self.thread)
+                if self._landed is None or (frame is not None and frame.f_code in _LANDING):
+                    return True
+                if in_user_code(frame, BORDERS) and not _wake_nested_loop(frame):
                     return True
                 raise_in(self.thread, None)
-                self.land()
-                return True
+                if in_user_code(frame, BORDERS):
+                    self.land()
+                    return True
             self._landed = None
             return False
 
@@ -147,6 +151,9 @@ class _Landed(KernelInterruptError):
         if section is not None:
             section.land()
 
+
+_LANDING: Final = frozenset({_Landed.__init__.__code__, Section.land.__code__})
+"What the thread runs while the exception is being made there."
 
 _Landed.__name__ = _Landed.__qualname__ = KernelInterruptError.__name__
 _Landed.__module__ = KernelInterruptError.__module__
@@ -292,6 +299,8 @@ def interrupt_task(thread: int) -> None:
     raise_in = _set_async_exc
     if (kind := task_error(_frames().get(thread))) is not None:
         raise_in(thread, kind)
+        if task_error(_frames().get(thread)) is None:  # It has gone on meanwhile: see `Section.interrupt`.
+            raise_in(thread, None)
 
 
 def _wake_nested_loop(frame: FrameType | None) -> bool:

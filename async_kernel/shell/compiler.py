@@ -9,18 +9,39 @@ from __future__ import annotations
 import ast
 import os
 import sys
+from collections.abc import Callable
 from types import CodeType
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from IPython.core.compilerop import CachingCompiler, PyCF_MASK
 
-__all__ = ["HASH_METHOD", "HASH_SEED", "KernelCompiler", "murmur2", "tmp_file_prefix"]
+__all__ = ["HASH_METHOD", "HASH_SEED", "KernelCompiler", "again", "murmur2", "tmp_file_prefix"]
 
 HASH_METHOD: Final = "Murmur2"
 HASH_SEED: Final = 0xC70F6907
 TMP_FILE_SUFFIX: Final = ".py"
+PARSES: Final = 20
+"How often a text is parsed that another thread disturbs."
 _M: Final = 0x5BD1E995
 _MASK: Final = 0xFFFFFFFF
+
+
+T = TypeVar("T")
+
+
+def again(parse: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    """Call what makes a syntax tree, again where another thread has disturbed it.
+
+    Up to Python 3.12, the interpreter counts the depth of the tree that it makes in one place for all threads. Where
+    these take turns meanwhile, `ast.parse` raises a SystemError that says nothing of the text ("AST constructor
+    recursion depth mismatch", python/cpython#106905).
+    """
+    for _ in range(PARSES - 1):
+        try:
+            return parse(*args, **kwargs)
+        except SystemError:
+            continue
+    return parse(*args, **kwargs)
 
 
 def murmur2(text: str, seed: int = HASH_SEED) -> int:
@@ -70,6 +91,10 @@ class KernelCompiler(CachingCompiler):
         name = os.environ.get("IPYKERNEL_CELL_NAME") or f"{self.prefix}{murmur2(raw_code)}{TMP_FILE_SUFFIX}"
         self._last = (raw_code, name)
         return name
+
+    def ast_parse(self, source: str, filename: str = "<unknown>", symbol: str = "exec") -> ast.AST:
+        """The syntax tree of a text; raises what `compile` raises."""
+        return again(super().ast_parse, source, filename, symbol)
 
     def compile_nodes(self, nodes: list[ast.stmt], filename: str, mode: str, *, allow_await: bool) -> CodeType:
         """One code object of statements; a coroutine's where one of them awaits.

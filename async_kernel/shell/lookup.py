@@ -146,7 +146,10 @@ class Lookup(InteractiveShell):
 
     async def is_complete_request(self, code: str) -> Content:
         """The content of an `is_complete_reply`."""
-        status, indent = self.check_complete(code)
+        try:
+            status, indent = self.check_complete(code)
+        except (RecursionError, MemoryError):  # Of a compiler that the code nests too deeply for.
+            return {"status": "unknown"}
         return {"status": status, "indent": indent} if status == "incomplete" else {"status": status}
 
     async def inspect_request(

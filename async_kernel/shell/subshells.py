@@ -99,7 +99,7 @@ class SubshellManager:
             return self.main_shell
         subshell = self._subshells.get(subshell_id) if isinstance(subshell_id, str) else None  # pyright: ignore[reportUnnecessaryIsInstance]
         if subshell is None or subshell.stopped:
-            raise ClientError(f"subshell_id: there is no subshell {subshell_id!r}: never made, or deleted")
+            raise ClientError(f"subshell_id: there is no subshell {subshell_id!r:.100}: never made, or deleted")
         return subshell
 
     def current(self) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import threading
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Final
@@ -12,10 +13,18 @@ from IPython.core.ultratb import AutoFormattedTB
 from IPython.utils.PyColorize import theme_table
 from pygments.token import Token
 
+from async_kernel.shell.compiler import again
+
 __all__ = ["Tracebacks", "awaiting"]
 
 EVENT_LOOPS: Final = frozenset({"asyncio", "anyio", "trio", "uvloop", "winloop", "outcome"})
 "The packages whose frames say nothing of where a cell was when its wait was ended."
+
+
+WAIT_SECONDS: Final = 2.0
+"So long one traceback waits for another, which may run the code of a user (`__repr__`, `__str__`) that never ends."
+
+_one_at_a_time = threading.RLock()
 
 
 def awaiting(trace: TracebackType | None) -> TracebackType | None:
@@ -40,6 +49,15 @@ class Tracebacks(AutoFormattedTB):  # pyright: ignore[reportUntypedBaseClass]
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._plain: Any = AutoFormattedTB(theme_name="nocolor")
+
+    def structured_traceback(self, *args: Any, **kwargs: Any) -> list[str]:
+        """The lines of a traceback. To make one, whole files are parsed, at which threads disturb each other."""
+        alone = _one_at_a_time.acquire(timeout=WAIT_SECONDS)
+        try:
+            return again(super().structured_traceback, *args, **kwargs)
+        finally:
+            if alone:
+                _one_at_a_time.release()
 
     def get_records(self, etb: TracebackType, context: int, tb_offset: int) -> Any:
         """The frames of `etb`, with `context` lines of each."""

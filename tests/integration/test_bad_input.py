@@ -91,6 +91,36 @@ def test_wrong_content_is_an_error_that_names_the_field(
     assert published == []
 
 
+@pytest.mark.parametrize(
+    ("field", "value"), [("session", []), ("session", 3), ("subshell_id", ["a"]), ("subshell_id", {})]
+)
+@pytest.mark.parametrize(("channel", "msg_type"), [("shell", "execute_request"), ("control", "debug_request")])
+def test_a_wrong_header_is_an_error_that_names_the_field(
+    kernel: RunningKernel, channel: str, msg_type: str, field: str, value: Any
+) -> None:
+    """Such a request would never be answered."""
+    msg = kernel.client.session.msg(msg_type, {"code": "1", "command": "x"})
+    msg["header"][field] = value
+    getattr(kernel.client, f"{channel}_channel").send(msg)
+    ask = kernel.reply if channel == "shell" else kernel.control_reply
+    reply = ask(msg["header"]["msg_id"])
+    assert reply["content"]["status"] == "error"
+    assert f"header: {field}: expected a string" in reply["content"]["evalue"]
+
+
+def test_a_client_without_a_session_is_served(kernel: RunningKernel) -> None:
+    msg = kernel.client.session.msg("execute_request", {"code": "1"})
+    del msg["header"]["session"]
+    kernel.client.shell_channel.send(msg)
+    assert kernel.reply(msg["header"]["msg_id"])["content"]["status"] == "ok"
+
+
+def test_code_that_is_nested_too_deeply_is_not_known_to_be_complete(kernel: RunningKernel) -> None:
+    """A console that gets an error here runs nothing any more."""
+    reply = kernel.reply(kernel.client.is_complete("-" * 5000 + "1"))
+    assert reply["content"]["status"] in ("unknown", "complete")
+
+
 def test_a_cursor_far_beyond_the_end_is_at_the_end(kernel: RunningKernel) -> None:
     reply = kernel.reply(kernel.client.complete("prin", cursor_pos=10**12))
     assert "print" in reply["content"]["matches"]

@@ -163,6 +163,31 @@ def test_comm_round_trip(kernel: RunningKernel) -> None:
     assert "comm_close" in [m["msg_type"] for m in published]
 
 
+def test_messages_of_a_comm_are_handled_in_order(kernel: RunningKernel) -> None:
+    """A widget that is made, set and closed at once would miss what was sent before it was open, or after its end."""
+    code = """
+    import comm
+    def opened(each, msg):
+        each.on_msg(lambda msg: seen.append(msg["content"]["data"]["n"]))
+        each.on_close(lambda msg: seen.append("closed"))
+    comm.get_comm_manager().register_target("ordered", opened)
+    seen = []"""
+    assert kernel.run(code)[0]["content"]["status"] == "ok"
+    client = kernel.client
+
+    def send(msg_type: str, **content: Any) -> str:
+        msg = client.session.msg(msg_type, {"comm_id": "o", "data": {}, **content})
+        client.shell_channel.send(msg)
+        return msg["header"]["msg_id"]
+
+    client.execute("import time; time.sleep(0.2)")
+    send("comm_open", target_name="ordered")
+    for n in range(5):
+        send("comm_msg", data={"n": n})
+    kernel.published(send("comm_close"))
+    assert text_of(kernel.run("print(seen)")[1]) == "[0, 1, 2, 3, 4, 'closed']\n"
+
+
 def test_comm_of_unknown_target_is_closed(kernel: RunningKernel) -> None:
     client = kernel.client
     msg = client.session.msg("comm_open", {"comm_id": "x", "target_name": "nobody", "data": {}})

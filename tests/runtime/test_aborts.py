@@ -59,3 +59,24 @@ def test_a_subshell_that_has_ended_is_forgotten() -> None:
     aborts.forget("x")
     assert not aborts.covers(failing)
     assert aborts.covers(kept)
+
+
+def test_a_client_without_a_session_is_one_too() -> None:
+    """Its requests would never be answered."""
+    aborts = Aborts()
+    failing: Any = {"msg": {"header": {}}, "received_time": next(clock)}
+    aborts.received(failing)
+    aborts.failed(failing)
+    assert aborts.covers(failing)
+
+
+def test_clients_that_come_and_go_are_forgotten() -> None:
+    """A server that lives long would grow with every client that has ever come."""
+    aborts = Aborts()
+    for n in range(3 * Aborts.CLIENTS):
+        each = job(f"client {n}")
+        aborts.received(each)
+        aborts.failed(each)
+    latest = job(f"client {3 * Aborts.CLIENTS - 1}")
+    assert len(aborts._latest) == len(aborts._until) == Aborts.CLIENTS
+    assert not aborts.covers(latest)

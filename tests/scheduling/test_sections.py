@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from async_kernel.errors import KernelInterruptError
+from async_kernel.scheduling import sections
 from async_kernel.scheduling.caller import Caller
 from async_kernel.scheduling.context import current_job
 from async_kernel.scheduling.pending import Pending
@@ -205,3 +206,30 @@ async def test_a_call_of_a_cell_is_interrupted_in_its_worker(anyio_backend: str,
             assert time.monotonic() < deadline
             await shell.call_later(0.01, lambda: None)
         assert await shell.to_thread(lambda: "the worker lives") == "the worker lives"
+
+
+@pytest.mark.parametrize("moved", [True, False])
+def test_nothing_is_on_its_way_to_a_thread_that_has_moved_on(monkeypatch: pytest.MonkeyPatch, moved: bool) -> None:
+    """It would land in the kernel's own code, between the taking of a lock and its release: nothing ends any more."""
+    looks = [Looked(True), Looked(not moved)]
+    raised: list[Any] = []
+    monkeypatch.setattr(sections, "_frames", lambda: {1: looks[len(raised)]})
+    monkeypatch.setattr(sections, "in_user_code", lambda frame, _: bool(frame))
+    monkeypatch.setattr(sections, "_wake_nested_loop", lambda _: False)
+    monkeypatch.setattr(sections, "_set_async_exc", lambda _, kind: raised.append(kind and kind.__name__))
+    section = Section(1)
+    section.open()
+    assert section.interrupt(bool) is not moved
+    assert raised == (["KernelInterruptError", None] if moved else ["KernelInterruptError"])
+
+
+class Looked:
+    """A frame that is one of a user's, or not."""
+
+    f_code = None
+
+    def __init__(self, of_user: bool) -> None:
+        self.of_user = of_user
+
+    def __bool__(self) -> bool:
+        return self.of_user

@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 import inspect
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
-from async_kernel.shell.compiler import KernelCompiler, murmur2, split_at_futures, tmp_file_prefix
+from async_kernel.shell.compiler import KernelCompiler, again, murmur2, split_at_futures, tmp_file_prefix
 
 
 @pytest.mark.parametrize(
@@ -50,3 +51,39 @@ def test_splitting_at_future_imports() -> None:
     nodes = ast.parse("from __future__ import annotations\na\nfrom x import y\nfrom __future__ import division\nb").body
     assert split_at_futures(nodes) == [nodes[:3], nodes[3:]]
     assert split_at_futures([]) == []
+
+
+def test_a_tree_that_another_thread_has_disturbed_is_made_again() -> None:
+    """A cell would fail with a SystemError that says nothing of it (python/cpython#106905)."""
+    outcomes = [SystemError("AST constructor recursion depth mismatch"), SystemError("again"), None]
+
+    def parse(text: str) -> ast.AST:
+        outcome = outcomes.pop(0)
+        if outcome is not None:
+            raise outcome
+        return ast.parse(text)
+
+    assert isinstance(again(parse, "x = 1"), ast.Module)
+    with pytest.raises(SyntaxError):
+        again(ast.parse, "x =")
+
+
+def test_cells_and_tracebacks_are_made_in_many_threads_at_once() -> None:
+    """What the interpreter says of its own depth would be shown in the place of the cell's error."""
+    compiler = KernelCompiler()
+    text = "\n".join(f"def f{n}(a, b={{1: [2, (3, n)]}}): return a + b[{n}]" for n in range(300))
+    failed: list[BaseException] = []
+
+    def parse() -> None:
+        try:
+            for _ in range(10):
+                compiler.ast_parse(text)
+        except SystemError as exc:
+            failed.append(exc)
+
+    threads = [threading.Thread(target=parse) for _ in range(4)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join(60)
+    assert not failed
