@@ -7,6 +7,7 @@ than its thread, and what a user registers in one shell is there in all.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import threading
 from collections.abc import Callable
@@ -187,7 +188,8 @@ class AsyncInteractiveSubshell(AsyncInteractiveShell):
     def _interrupt(self, cell: Running) -> None:
         callers = (caller for caller in Caller.all_callers(running_only=False) if caller.ident == cell.thread)
         if (caller := next(callers, None)) is not None:
-            caller.call_direct(cell.interrupt)
+            with contextlib.suppress(RuntimeError):  # The cell has ended by now, and with it the subshell's thread.
+                caller.call_direct(cell.interrupt)
 
     def _end(self) -> None:
         self.caller.stop(force=True)

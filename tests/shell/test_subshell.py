@@ -367,3 +367,21 @@ async def test_events_and_transformations_are_shared(shells: Shells) -> None:
     finally:
         shells.bench.shell.events.unregister("post_run_cell", hook)
     assert len(heard) == 2
+
+
+def test_a_cell_that_ends_while_its_subshell_is_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client would be told that the deletion has failed."""
+
+    class Stopped:
+        ident = 1
+
+        def call_direct(self, _func: Any) -> None:
+            raise RuntimeError("it takes no calls any more")
+
+    class Cell:
+        thread = 1
+        interrupt = None
+
+    monkeypatch.setattr("async_kernel.shell.subshell.Caller.all_callers", lambda running_only: [Stopped()])
+    cell: Any = Cell()
+    AsyncInteractiveSubshell._interrupt(cell, cell)

@@ -167,6 +167,9 @@ class Judge:
             return "deleted"
         was_cut = (status == "error" and content["ename"] == INTERRUPTED) or step.msg_type.startswith("comm_")
         stops = any(self._reaches(each, record) for each in self._stops) or self._deleted.get(step.slot or 0, end) < end
+        if stops and step.msg_type.startswith("comm_") and ("error", INTERRUPTED) in record.outputs:
+            # `comm` triggers IPython's events around a handler: what hits one of these is shown, and it goes on.
+            return "interrupted"
         if was_cut and stops and _begins(tuple(record.outputs), step.outputs):
             return "interrupted"
         raise self._broken(record, f"expected {step.status} and {step.outputs!r:.500}, got {record.outputs!r:.500}")
