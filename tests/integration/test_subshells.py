@@ -314,6 +314,7 @@ get_ipython().display_formatter"""
 def test_a_hundred_come_and_go(kernel: RunningKernel) -> None:
     """A kernel that is used for days would run out of threads and file descriptors."""
     delete(kernel, create(kernel))
+    run(kernel, None, "1/0")  # Python keeps the frames of the last error (`sys.last_traceback`): no subshell's.
     counts = COUNTS.format(wait=WAIT)
     before = eval(value(run(kernel, None, counts)[1]))
     for i in range(100):
