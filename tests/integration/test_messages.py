@@ -194,4 +194,4 @@ def test_comm_of_unknown_target_is_closed(kernel: RunningKernel) -> None:
     client.shell_channel.send(msg)
     published = kernel.published(msg["header"]["msg_id"])
     assert published[-1]["msg_type"] == "comm_close"
-    assert "No such comm target registered: nobody" in text_of(published, "stderr")
+    assert "there is no target 'nobody'" in text_of(published, "stderr")
