@@ -31,8 +31,8 @@ test-all:  ## Run the tests on every python3.11 to python3.14 that runs
 		fi; \
 	done; exit $$status
 
-test-browser: $(BIN)/.installed-browser  ## Try JupyterLab's launcher and widgets in a headless Chromium, which must be there
-	$(BIN)/python -m pytest tests/integration/test_launcher.py tests/integration/test_widgets_browser.py
+test-browser: $(BIN)/.installed-browser  ## Try JupyterLab's launcher, widgets and debugger in a headless Chromium, which must be there
+	$(BIN)/python -m pytest tests/integration/test_launcher.py tests/integration/test_widgets_browser.py tests/integration/test_debugger_browser.py
 
 test-notebooks:  ## Execute notebooks from packages on PyPI here and under ipykernel, in .venv-notebooks, and compare
 	$(MAKE) --no-print-directory compare-notebooks VENV=.venv-notebooks

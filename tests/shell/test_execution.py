@@ -411,13 +411,6 @@ async def test_reset(bench: Bench) -> None:
     assert (await bench.run("get_ipython(); Out"))["status"] == "ok"
 
 
-async def test_a_gui_is_a_clear_error(bench: Bench) -> None:
-    """`%gui nope` would fail somewhere inside, or silently do nothing."""
-    assert (await bench.run("%gui nope"))["ename"] == "UsageError"
-    assert "nope" in bench.published.text("stderr")
-    assert (await bench.run("%gui"))["status"] == "ok"
-
-
 async def test_output_of_a_thread_of_a_cell(bench: Bench) -> None:
     """What a worker with the cell's context prints would be lost."""
     job = make_job()
