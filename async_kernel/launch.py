@@ -9,6 +9,7 @@ import gc
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -29,6 +30,8 @@ from async_kernel.transport.connection_file import remove_stale
 
 __all__ = ["Report", "launch"]
 
+LOG_DELAY_SECONDS: Final = 0.5
+"The first cell comes before the log, whose opening takes 10 ms of what it could use."
 LOG_SECONDS: Final = 1.0
 "For so long an ending kernel waits for its log to be opened."
 SHUTDOWN_SECONDS: Final = 4.0
@@ -124,7 +127,7 @@ def serve(make: Callable[[], Any], path: Path, connection: Connection, asked_to_
 
 
 class Log:
-    """The kernel's log file. It is opened in the background when the kernel is ready, and old ones are removed then.
+    """The kernel's log file. It is opened in the background soon after the start, and old ones are removed then.
 
     Args:
         connection: The kernel's connection.
@@ -136,6 +139,7 @@ class Log:
         self._sys_path = tuple(sys.path)  # Not yet the cells', with the folder that the kernel was started in.
         self._file: Any = None
         self._relay: Any = None
+        self._ending = threading.Event()
         self._thread = KernelThread(target=self._open, name="KernelLog")
 
     @property
@@ -153,6 +157,7 @@ class Log:
 
     def end(self, reason: str) -> None:
         """The kernel has ended."""
+        self._ending.set()
         if self._thread.ident is not None:
             self._thread.join(LOG_SECONDS)
             self._relay.detach()
@@ -160,6 +165,7 @@ class Log:
             self._file.end(self.uptime, reason or "asked to")
 
     def _open(self) -> None:
+        self._ending.wait(LOG_DELAY_SECONDS)
         with imports_from(self._sys_path):
             from async_kernel.runtime.log_file import SUFFIX, LogFile, log_folder, prune  # when the kernel is ready
 

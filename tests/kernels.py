@@ -6,7 +6,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,18 @@ def spawn(connection_file: Path, *options: str, **environment: str) -> subproces
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+@contextmanager
+def running(connection_file: Path, *options: str, **environment: str) -> Generator[RunningKernel]:
+    """A kernel of `async-kernel run -f FILE options...` with a client; it is ended afterwards."""
+    process = spawn(connection_file, *options, **environment)
+    wait_for_file(connection_file, process)
+    kernel = RunningKernel(process, connection_file)
+    try:
+        yield kernel
+    finally:
+        kernel.stop()
 
 
 def wait_for_file(path: Path, process: subprocess.Popen[str]) -> None:

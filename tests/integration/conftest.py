@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernels import RunningKernel, spawn, wait_for_file
+from tests.kernels import RunningKernel, running, spawn, wait_for_file
 
 PROFILES = ["default", "trio", "fast"]
 
@@ -58,9 +58,5 @@ def start_kernel(tmp_path: Path) -> Iterator[Callable[..., RunningKernel]]:
 @pytest.fixture(scope="module", params=PROFILES)
 def kernel(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningKernel]:
     """A running kernel of each built-in profile, shared by the tests of a module."""
-    path = tmp_path_factory.mktemp("kernel") / "k.json"
-    process = spawn(path, "--profile", request.param)
-    wait_for_file(path, process)
-    running = RunningKernel(process, path)
-    yield running
-    running.stop()
+    with running(tmp_path_factory.mktemp("kernel") / "k.json", "--profile", request.param) as kernel:
+        yield kernel

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.kernels import TIMEOUT, RunningKernel, spawn, text_of, wait_for_file
+from tests.kernels import TIMEOUT, RunningKernel, running, spawn, text_of, wait_for_file
 
 pytestmark = pytest.mark.slow
 
@@ -19,12 +19,8 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module", params=["default", "trio"])
 def kernel(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningKernel]:
     """A running kernel of each backend, shared by the tests of the module."""
-    path = tmp_path_factory.mktemp("kernel") / "k.json"
-    process = spawn(path, "--profile", request.param)
-    wait_for_file(path, process)
-    running = RunningKernel(process, path)
-    yield running
-    running.stop()
+    with running(tmp_path_factory.mktemp("kernel") / "k.json", "--profile", request.param) as kernel:
+        yield kernel
 
 
 def value_of(messages: list[dict[str, Any]]) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.integration.test_interrupts import begun
-from tests.kernels import TIMEOUT, RunningKernel, spawn, text_of, wait_for_file
+from tests.kernels import TIMEOUT, RunningKernel, running, text_of
 
 pytestmark = pytest.mark.slow
 
@@ -31,12 +31,8 @@ COMM_MESSAGES: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.fixture(scope="module", params=["default", "trio"])
 def kernel(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningKernel]:
-    path = tmp_path_factory.mktemp("kernel") / "k.json"
-    process = spawn(path, "--profile", request.param)
-    wait_for_file(path, process)
-    running = RunningKernel(process, path)
-    yield running
-    running.stop()
+    with running(tmp_path_factory.mktemp("kernel") / "k.json", "--profile", request.param) as kernel:
+        yield kernel
 
 
 def control(kernel: RunningKernel, msg_type: str, **content: Any) -> dict[str, Any]:
