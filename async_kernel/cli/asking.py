@@ -9,6 +9,7 @@ import zmq
 
 from async_kernel.errors import WireError
 from async_kernel.protocol.connection_info import ConnectionInfo
+from async_kernel.protocol.exchange import UNANNOUNCED
 from async_kernel.protocol.wire import Wire
 from async_kernel.typing import SocketID
 
@@ -33,7 +34,7 @@ def ask(kernels: Mapping[K, ConnectionInfo], seconds: float = 1.0) -> dict[K, di
         for key, info in kernels.items():
             wire = Wire(info.key, info.signature_scheme)
             if (sock := _connect(context, info)) is not None:
-                sock.send_multipart(wire.encode("kernel_info_request", {}))
+                sock.send_multipart(wire.encode("kernel_info_request", {}, metadata=UNANNOUNCED))
                 poller.register(sock, zmq.POLLIN)
                 waiting[sock] = key, wire
         deadline = time.monotonic() + seconds

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from async_kernel.errors import AsyncKernelError
 from async_kernel.protocol.messages import error_content, reply_type
-from async_kernel.typing import Content, Job
+from async_kernel.typing import Content, Job, Message, MsgType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
-__all__ = ["MOVES", "Exchange", "IllegalMoveError", "NoReplyError", "State"]
+__all__ = ["MOVES", "UNANNOUNCED", "Exchange", "IllegalMoveError", "NoReplyError", "State", "is_announced"]
 
 
 class State(enum.Enum):
@@ -36,6 +36,18 @@ MOVES: Final[Mapping[tuple[State, str], State]] = {
     (State.REPLIED, "idle"): State.IDLE,
 }
 """The legal moves: from a state, by what is sent, to the next state."""
+
+
+UNANNOUNCED: Final[Content] = {"async_kernel.announce": False}
+"""The metadata of a `kernel_info_request` that is answered without busy and idle: one who only looks how a kernel is
+(`async-kernel ps --watch`, once a second) does not make it look busy to its notebooks."""
+
+
+def is_announced(msg: Message[Any]) -> bool:
+    """Whether busy and idle are published for this request."""
+    if msg["header"]["msg_type"] != MsgType.kernel_info_request:
+        return True
+    return not UNANNOUNCED.items() <= msg["metadata"].items()
 
 
 class IllegalMoveError(AsyncKernelError):

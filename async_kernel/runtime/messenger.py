@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from async_kernel.interfaces import Transport
-from async_kernel.protocol.exchange import Exchange
+from async_kernel.protocol.exchange import Exchange, is_announced
 from async_kernel.protocol.messages import reply_type, topic
 from async_kernel.protocol.wire import Wire
 from async_kernel.typing import Content, Job, Message, MsgHeader, SocketID
@@ -58,9 +58,11 @@ class Messenger:
     def exchange(self, job: Job[Any]) -> Exchange:
         """The life of one request, its messages going out here."""
         msg = job["msg"]
+        announced = is_announced(msg)
 
         def status(state: str) -> None:
-            self.publish("status", {"execution_state": state}, parent=msg)
+            if announced:
+                self.publish("status", {"execution_state": state}, parent=msg)
 
         def reply(content: Content, metadata: Content | None = None, buffers: Sequence[Any] | None = None) -> None:
             msg_type = reply_type(msg["header"]["msg_type"])

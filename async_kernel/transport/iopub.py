@@ -81,8 +81,12 @@ class IopubChannel:
         while (frames := receive_message(self.socket)) is not None:
             # First byte 1: a subscription to the topic that follows; 0: its end (ZMTP 3, section SUB and XPUB).
             event = frames[0]
-            if event[:1] == b"\1":
-                self._add(self._welcome, bytes(event[1:]))
+            topic = bytes(event[1:])
+            if event[:1] != b"\1":
+                self.socket.setsockopt(zmq.UNSUBSCRIBE, topic)
+            else:
+                self.socket.setsockopt(zmq.SUBSCRIBE, topic)
+                self._add(self._welcome, topic)
                 if self._missed is not None:
                     log.warning("an iopub subscriber that did not read has missed at least %d messages", self._missed)
                     self._add(self._on_cut, self._missed)

@@ -28,14 +28,15 @@ _KINDS: Final = {
 # SNDHWM 0: a ROUTER whose queue is full drops replies without a word; their number is bounded by that of the requests.
 _ROUTER_OPTIONS: Final = {zmq.ROUTER_HANDOVER: 1, zmq.SNDHWM: 0}
 
-# VERBOSE: every subscription is told, not only the first to a topic, so that each subscriber is welcomed.
+# MANUAL: every subscription is told, not only the first to a topic, so that each subscriber is welcomed; and it begins
+# when `IopubChannel` says so, so that nothing comes before the welcome.
 # NODROP: a full queue is told to the sender instead of losing the message.
 _OPTIONS: Final = {
     SocketID.heartbeat: {},
     SocketID.control: _ROUTER_OPTIONS,
     SocketID.shell: _ROUTER_OPTIONS,
     SocketID.stdin: _ROUTER_OPTIONS,
-    SocketID.iopub: {zmq.XPUB_VERBOSE: 1, zmq.XPUB_NODROP: 1, zmq.SNDHWM: HIGH_WATER},
+    SocketID.iopub: {zmq.XPUB_MANUAL: 1, zmq.XPUB_NODROP: 1, zmq.SNDHWM: HIGH_WATER},
 }
 
 _REMEDIES: Final = {

@@ -223,6 +223,18 @@ def test_a_kernel_says_who_it_is(start: Callable[..., RunningKernel], runtime: P
     assert said == {"pid": kernel.process.pid, "profile": "trio", "state": "idle", "running": 0}
 
 
+def test_a_look_is_not_work(start: Callable[..., RunningKernel], runtime: Path) -> None:
+    """`ps --watch` would make every notebook of the user look busy once a second."""
+    kernel = start(runtime / "kernel-a.json")
+    kernel.run("1")
+    kernel.published(kernel.client.kernel_info())
+    (row,) = rows_of(ps("--json"), runtime).values()
+    assert row["state"] == "idle"
+    msg_id = kernel.client.kernel_info()
+    message = kernel.client.get_iopub_msg(timeout=TIMEOUT)
+    assert (message["msg_type"], message["parent_header"]["msg_id"]) == ("status", msg_id)
+
+
 def test_why_a_file_is_kept(tmp_path: Path) -> None:
     """The file of a kernel on another machine, which shares this folder, is not ours to judge."""
     path = tmp_path / "k.json"

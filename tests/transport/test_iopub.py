@@ -9,11 +9,16 @@ from typing import TYPE_CHECKING, Any
 import zmq
 
 from async_kernel.transport.connections import Connections
+from async_kernel.transport.iopub import IopubChannel
 from async_kernel.transport.quota import Quota
+from async_kernel.transport.sockets import Endpoints
 from async_kernel.typing import SocketID
+from tests.kernels import TIMEOUT
 
 if TYPE_CHECKING:
     import pytest
+
+    from async_kernel.protocol.connection_info import ConnectionInfo
 
 TEXT = b"x" * 50_000
 
@@ -44,6 +49,39 @@ def test_a_slow_reader_slows_the_flood_and_gets_everything(
         assert [int(client.recv(SocketID.iopub)[1]) for _ in range(800)] == list(range(800))
         sender.join(5)
         assert not sender.is_alive()
+
+
+def test_nothing_comes_before_the_welcome(new_info: Callable[[str], ConnectionInfo], kind: str) -> None:
+    """A subscriber would take what comes before it for all there is (JEP 65); seen while a kernel starts."""
+    context = zmq.Context[zmq.Socket[bytes]]()
+    endpoints = Endpoints(new_info(kind))
+    try:
+        endpoints.bind(context)
+        sock = endpoints.sockets[SocketID.iopub]
+        iopub = IopubChannel(sock, Quota(), welcome=lambda topic: [topic, b"welcome"], on_cut=None, patience=5)
+        with context.socket(zmq.SUB) as client:
+            client.rcvtimeo = int(TIMEOUT * 1000)
+            client.connect(endpoints.info.url(SocketID.iopub))
+            client.subscribe(b"")
+            assert sock.poll(client.rcvtimeo), "the subscription has not come"
+            iopub.send([b"status", b"too early"], None)
+            iopub.receive()
+            iopub.send([b"status", b"next"], None)
+            assert [client.recv_multipart() for _ in range(2)] == [[b"", b"welcome"], [b"status", b"next"]]
+            client.unsubscribe(b"")
+            assert sock.poll(client.rcvtimeo), "the end of the subscription has not come"
+            iopub.receive()
+            iopub.send([b"status", b"to nobody"], None)
+            client.subscribe(b"error")
+            assert sock.poll(client.rcvtimeo)
+            iopub.receive()
+            iopub.send([b"error", b"last"], None)
+            assert [client.recv_multipart() for _ in range(2)] == [[b"error", b"welcome"], [b"error", b"last"]]
+        iopub.close()
+    finally:
+        endpoints.close(0)
+        context.term()
+        endpoints.remove_files()
 
 
 def test_others_are_not_held_up_by_a_flood(opened: Callable[..., Any], connect: Callable[..., Any]) -> None:
