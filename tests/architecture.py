@@ -65,7 +65,7 @@ ROOMS: Mapping[str, Room] = {
         (2, 0),
         "zmq",
         "quota channel outbox connections iopub ipc sockets heartbeat connection_file io_loop zmq_transport memory",
-        900,
+        950,
     ),
     # floor 3: engines
     "shell": Room(
