@@ -7,7 +7,7 @@ import re
 import pytest
 
 from async_kernel.protocol.connection_info import ConnectionInfo
-from async_kernel.runtime.exposure import Consent, ExposureError, check_exposure, reach
+from async_kernel.runtime.exposure import NO_CONSENT, Consent, ExposureError, check_exposure, reach
 
 PUBLIC, SECRET = b"p" * 40, b"s" * 40
 EVERYWHERE = ("*", "0.0.0.0", "0", "0x0", "::", "[::]", "0:0:0:0:0:0:0:0", "::ffff:0.0.0.0")
@@ -39,7 +39,7 @@ def info(ip: str = "127.0.0.1", *, key: bytes = b"k", curve: bool = False, trans
     return made.replace(curve_publickey=PUBLIC, curve_secretkey=SECRET) if curve else made
 
 
-def refusal(info: ConnectionInfo, consent: Consent = Consent()) -> str:
+def refusal(info: ConnectionInfo, consent: Consent = NO_CONSENT) -> str:
     try:
         check_exposure(info, consent, "the file")
     except ExposureError as error:
