@@ -110,7 +110,7 @@ class DapParser:
     def __init__(self) -> None:
         self._data = bytearray()
         self._length: int | None = None
-        self._broken: DapError | None = None
+        self._broken = ""
 
     def feed(self, data: bytes) -> list[dict[str, Any]]:
         """The messages that are complete with `data`.
@@ -118,15 +118,16 @@ class DapParser:
         Raises:
             DapError: What came is malformed; messages before it in the same `data` are lost with it.
         """
-        if self._broken is not None:
-            raise self._broken
+        if self._broken:
+            raise DapError(self._broken)
         self._data += data
         messages: list[dict[str, Any]] = []
         try:
             while (message := self._next()) is not None:
                 messages.append(message)
         except DapError as error:
-            self._broken = error
+            self._broken = str(error)
+            self._data.clear()
             raise
         return messages
 
@@ -136,7 +137,7 @@ class DapParser:
         Raises:
             DapError: It has ended within a message.
         """
-        if self._broken is None and (self._data or self._length is not None):
+        if not self._broken and (self._data or self._length is not None):
             raise DapError(f"the stream ended within a message: {len(self._data)} bytes are left over")
 
     def _next(self) -> dict[str, Any] | None:
