@@ -168,9 +168,9 @@ class Hostile:
         return attack._replace(frames=self.link.signed(frames), outcome="answer" if what is huge else "either")
 
     def giant(self, where: int) -> Attack:
-        """A message of 64 MiB: in a text, in a list, in the metadata or in the header."""
+        """A message of 64 MiB: a text or a list in the content or the metadata, a text in the header."""
         attack = self._message("shell", "complete_request", {**GOOD["complete_request"], "data": "@@"}, {"extra": "@@"})
-        what = b'"' + b"x" * GIANT + b'"' if where % 2 else b"[" + b"0," * (GIANT // 2) + b"0]"
+        what = b'"' + b"x" * GIANT + b'"' if where % 2 or where % 3 == 2 else b"[" + b"0," * (GIANT // 2) + b"0]"
         frames = attack.frames[2:]
         frames[0] = frames[0].replace(b'"date":', b'"extra":"@@","date":')
         for number, part in enumerate((3, 2, 0)):
