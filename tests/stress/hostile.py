@@ -223,9 +223,9 @@ class Siege:
     def giants(self) -> None:
         """Six messages of 64 MiB, one after another."""
         for where in range(6):
-            self._send([self.hostile.giant(where)])
+            self._send([self.hostile.giant(where)], 10 * PATIENCE)
 
-    def _send(self, batch: list[Attack]) -> None:
+    def _send(self, batch: list[Attack], patience: float = PATIENCE) -> None:
         for attack in batch:
             if attack.outcome == "nothing":
                 self.refused += 1
@@ -237,15 +237,15 @@ class Siege:
             end = self.hostile._good("kernel_info_request", channel)
             self._open[end.msg_id] = end, []
             self.link.send(channel, end.frames)
-        self._hear()
+        self._hear(patience)
 
-    def _hear(self) -> None:
-        """Until all is answered."""
-        deadline, poller = time.monotonic() + PATIENCE, zmq.Poller()
+    def _hear(self, patience: float) -> None:
+        """Until all is answered; `patience` in seconds."""
+        deadline, poller = time.monotonic() + patience, zmq.Poller()
         for sock in self.link.sockets.values():
             poller.register(sock, zmq.POLLIN)
         while waiting := [(each, came) for each, came in self._open.values() if not self._is_over(each, came)]:
-            if time.monotonic() > deadline or not poller.poll(int(PATIENCE * 1000)):
+            if time.monotonic() > deadline or not poller.poll(int(patience * 1000)):
                 raise BrokenError(
                     f"{len(waiting)} were not answered:\n  "
                     + "\n  ".join(f"{came} of {each}" for each, came in waiting[:5])
