@@ -105,8 +105,7 @@ def test_what_would_not_be_private_does_not_start(tmp_path: Path) -> None:
     assert f"{profile}:2:13: error: encryption: required, but the connection file has no CURVE" in refused(
         given, "--profile", str(profile)
     )
-    for ip in ("*", "0.0.0.0", "'::'"):
-        assert "means every address" in refused(own, "--profile", str(profile), "--ip", ip)
+    assert "means every address" in refused(own, "--profile", str(profile), "--ip", "'::'")
     public, secret = zmq.curve_keypair()
     write_connection_file(str(given), curve_publickey=public, curve_secretkey=secret)
     assert "--set encryption=disabled: error: encryption: disabled, but" in refused(

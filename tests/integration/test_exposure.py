@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from jupyter_client.connect import write_connection_file
 
-from tests.kernels import TIMEOUT, RunningKernel, spawn, text_of
+from tests.kernels import TIMEOUT, RunningKernel, spawn, text_of, wait_for_ports
 
 pytestmark = pytest.mark.slow
 
@@ -36,6 +36,7 @@ def test_a_connection_file_without_a_key(tmp_path: Path) -> None:
     assert "consent: allow_unsigned: true" in line
     assert path.exists(), "it is the client's"
     process = spawn(path, "--set", "allow_unsigned=true")
+    wait_for_ports(path, process)
     kernel = RunningKernel(process, path)
     try:
         assert text_of(kernel.run("print(1)")[1]) == "1\n"

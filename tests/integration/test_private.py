@@ -19,7 +19,7 @@ from jupyter_client.connect import write_connection_file
 
 from async_kernel.errors import SetupError
 from async_kernel.transport import connection_file
-from tests.kernels import TIMEOUT, RunningKernel, spawn, text_of, wait_for_file, wait_for_log
+from tests.kernels import TIMEOUT, RunningKernel, spawn, text_of, wait_for_file, wait_for_log, wait_for_ports
 
 pytestmark = pytest.mark.slow
 
@@ -137,6 +137,7 @@ def test_keys_are_in_the_connection_file_only(home: Path) -> None:
     public, secret = zmq.curve_keypair()
     write_connection_file(str(path), key=KEY, curve_publickey=public, curve_secretkey=secret)
     process = spawn(path, "--log-level", "debug", "--set", "print_kernel_messages=true")
+    wait_for_ports(path, process)
     kernel = RunningKernel(process, path)
     said: list[Any] = []
     try:
