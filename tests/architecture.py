@@ -121,6 +121,8 @@ ONLY_IN: Mapping[str, str] = {
 "Third-party modules that one module or room alone may import."
 
 LAZY: Mapping[tuple[str, str], str] = {
+    ("scheduling.event_loops", "ctypes"): "only before trio is imported",
+    ("scheduling.event_loops", "ctypes.util"): "only before trio is imported",
     ("launch", "async_kernel.kernel"): "ready first: kernel_info is answered before the kernel is imported",
     ("cli.checks", "async_kernel.kernel"): "judges settings, only where there are any",
     (
