@@ -82,10 +82,10 @@ ROOMS: Mapping[str, Room] = {
     "runtime": Room(
         (4, 0),
         "traitlets anyio msgspec comm jupyter_core",
-        "settings kernel_settings identity gui kernel_log log_file messenger patches interrupts handlers fd_capture "
-        "output_limit publishing input_requests reception timing usage variables connection comm_lanes dispatch jobs "
-        "failures threads background debugging watchdog parts lifecycle",
-        2900,
+        "settings kernel_settings identity gui kernel_log log_file messenger patches signals interrupts handlers "
+        "fd_capture output_limit publishing input_requests reception timing usage variables connection comm_lanes "
+        "dispatch jobs failures threads background debugging watchdog parts lifecycle",
+        3000,
     ),
     "kernel": Room((4, 1), "traitlets anyio"),
     # floor 5: application
