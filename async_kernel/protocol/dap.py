@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from async_kernel.errors import AsyncKernelError, ClientError
-from async_kernel.protocol.jsonable import pack, unpack
+from async_kernel.protocol.jsonable import pack, shown, unpack
 
 __all__ = ["MAX_BODY", "MAX_HEADER", "DapError", "DapParser", "check", "encode", "failure", "need", "success"]
 
@@ -191,11 +191,11 @@ def decode(body: bytes) -> dict[str, Any]:
         raise DapError(f"expected a JSON object, got {_shown(body)}")
     kind = message.get("type")
     if kind not in TYPES:
-        raise DapError(f"type: expected {', '.join(TYPES)}, got {kind!r}")
+        raise DapError(f"type: expected {', '.join(TYPES)}, got {shown(kind)}")
     name, expected = NEEDED[kind]
     value = message.get(name)
     if not isinstance(value, expected) or isinstance(value, bool):
-        raise DapError(f"{kind}.{name}: expected {expected.__name__}, got {value!r:.100}")
+        raise DapError(f"{kind}.{name}: expected {expected.__name__}, got {shown(value)}")
     return message
 
 
@@ -236,14 +236,14 @@ def _check_fields(command: str, arguments: Mapping[str, Any], path: str) -> None
         for number, each in enumerate(value):
             here = f"{path}{name}[{number}]"
             if not isinstance(each, kind):
-                raise ClientError(f"{command}: {here}: expected {WORDS[kind]}, got {each!r:.100}")
+                raise ClientError(f"{command}: {here}: expected {WORDS[kind]}, got {shown(each)}")
             if isinstance(each, dict):
                 if missing := [key for key in needed if key not in each]:
                     raise ClientError(f"{command}: {here}: expected {missing[0]}, got nothing")
                 _check_fields(command, each, f"{here}.")
 
 
-def need(command: str, arguments: Mapping[str, Any], name: str, shown: str = "") -> Any:
+def need(command: str, arguments: Mapping[str, Any], name: str, place: str = "") -> Any:
     """An argument that a request must have.
 
     Raises:
@@ -251,8 +251,8 @@ def need(command: str, arguments: Mapping[str, Any], name: str, shown: str = "")
     """
     value, kind = arguments.get(name), FIELDS[name]
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        got = f"{value!r:.100}" if name in arguments else "nothing"
-        raise ClientError(f"{command}: {shown or name}: expected {WORDS[kind]}, got {got}")
+        got = shown(value) if name in arguments else "nothing"
+        raise ClientError(f"{command}: {place or name}: expected {WORDS[kind]}, got {got}")
     return value
 
 
