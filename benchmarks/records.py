@@ -56,8 +56,11 @@ def value_of(row: Row, record: Record) -> float | None:
     median = statistics.median(values)
     if row.statistic == "median":
         return median
-    p99 = sorted(values)[min(len(values) - 1, int(len(values) * 0.99))]
-    return p99 if row.statistic == "p99" else p99 / median
+    return p99(values) if row.statistic == "p99" else p99(values) / median
+
+
+def p99(values: Sequence[float]) -> float:
+    return sorted(values)[min(len(values) - 1, int(len(values) * 0.99))]
 
 
 def fault_of(row: Row, record: Record) -> str:
@@ -91,6 +94,7 @@ def figures(records: Mapping[str, Record], ours: Sequence[str]) -> list[dict[str
             each["state"] = state_of(each["value"], faults[name], row.flaw, row.measure in record.unsupported)
             each["fault"] = faults[name]
             each["rounds"] = len(record.samples.get(row.samples, ()))
+            each["p99"] = p99(all_values) if (all_values := record.values(row.samples)) else None
             if faults[name] and each["met"] is not None:
                 each["met"] = False  # an answer that was lost once is a target missed
         targets = [target_text(each) for each in row.targets]

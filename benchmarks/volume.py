@@ -45,7 +45,7 @@ def print_big(kernel: RunningKernel) -> Samples:
 
 
 def print_slow(kernel: RunningKernel) -> Samples:
-    """Lines to a second subscriber, which has small buffers and reads slowly: how many are lost, what memory it took."""
+    """Lines to a second subscriber, which reads slowly: how many are lost, how much memory it took."""
     client = kernel.client
     slow = client.connect(zmq.SUB, "iopub", RCVHWM=1, RCVBUF=1 << 16, SUBSCRIBE=b"")
     try:
