@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 FAULTS = (WrongAnswerError, TimeLimitError, ValueError, OSError, psutil.Error, zmq.ZMQError, subprocess.SubprocessError)
 "What a kernel that misbehaves makes the measurement raise; `ValueError` is `Session`'s word for a wrong signature."
 
-LEAST, LIFE = 3, 3
-"The rounds that a measure gets whatever they take; how many shares `life` has, which starts a kernel each time."
+LIFE = 3
+"How many shares of the time `life` has, which starts a kernel each time."
 
 
 class Bench:
@@ -55,22 +55,24 @@ class Bench:
 
     def measure(self, name: str) -> None:
         """All rounds of one measure. The first is not counted: it makes folders and fills caches."""
+        measure = MEASURES[name]
         began = time.monotonic()
         counted = 0
-        for number in self.numbers(self.share * (LIFE if name == "life" else 1)):
+        for number in self.numbers(self.share * (LIFE if name == "life" else 1), measure):
             for candidate in self.order(number):
                 if not self.records[candidate.name].is_out(name):
                     progress(f"{name}: round {number} of {self.rounds}: {candidate.name}")
-                    self.attempt(name, MEASURES[name], candidate, counted=number > 0)
+                    self.attempt(name, measure, candidate, counted=number > 0)
             counted = number
         took, total = time.monotonic() - began, time.monotonic() - self.started
         progress(f"{name}: {counted} rounds in {took:.0f} s, {total / 60:.1f} min so far", end="\n")
 
-    def numbers(self, seconds: float) -> Iterator[int]:
-        """The numbers of the rounds, the uncounted 0 first, until `seconds` are used up."""
-        began = time.monotonic()
-        for number in range(self.rounds + 1):
-            if number > LEAST and (time.monotonic() - began) * (number + 1) / number > seconds:
+    def numbers(self, seconds: float, measure: Measure) -> Iterator[int]:
+        """The numbers of the rounds until `seconds` are used up, the uncounted 0 first where kernels are not fresh."""
+        began, first = time.monotonic(), 1 if measure.fresh else 0
+        for number in range(first, self.rounds + 1):
+            done = number - first
+            if number > measure.least and (time.monotonic() - began) * (done + 1) / done > seconds:
                 return
             yield number
 

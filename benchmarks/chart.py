@@ -75,9 +75,9 @@ def chart(results: Mapping[str, Any], path: Path) -> None:
     with rc_context(SETTINGS):
         figure = Figure(figsize=(WIDTH, INCHES * len(rows) + 1.2), layout="constrained")
         axes = figure.subplots()
-        lowest = min((ratio for row in rows for ratio in row.ratios.values() if ratio), default=0.1)
+        ratios = [1.7, *(ratio for row in rows for ratio in row.ratios.values() if ratio)]
         axes.set_xscale("log")
-        axes.set_xlim(max(lowest * 0.8, 0.005), max(2.0, *(r for row in rows for r in row.ratios.values() if r)) * 1.2)
+        axes.set_xlim(max(min(ratios) * 0.8, 0.005), max(ratios) * 1.2)
         for place, row in enumerate(rows):
             draw(axes, place, row, names)
         decorate(axes, rows, names)
@@ -134,6 +134,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--summary", type=Path, help="also write the results without each round's values")
     options = parser.parse_args(arguments)
     results: dict[str, Any] = json.loads(options.results.read_text("utf-8"))
+    if not groups(results):
+        parser.error(f"{options.results} has no row with a ratio to ipykernel: there is nothing to draw")
     chart(results, options.picture)
     if options.summary:
         kept = {name: value for name, value in results.items() if name not in ("samples", "failures", "attempts")}

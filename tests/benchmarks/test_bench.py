@@ -77,8 +77,9 @@ def test_the_time_limit_leaves_no_alarm_behind() -> None:
 
 
 def test_what_is_slow_gets_fewer_rounds_but_three(bench: Bench) -> None:
-    assert list(bench.numbers(seconds=100)) == [0, 1, 2, 3, 4]
-    assert list(bench.numbers(seconds=0)) == [0, 1, 2, 3]
+    assert list(bench.numbers(100, Measure(sample))) == [0, 1, 2, 3, 4]
+    assert list(bench.numbers(0, Measure(sample))) == [0, 1, 2, 3]
+    assert list(bench.numbers(0, Measure(sample, fresh=True, least=2))) == [1, 2]
 
 
 def test_a_measure_that_a_kernel_does_not_claim_is_no_failure(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
