@@ -75,7 +75,7 @@ ROWS = (
     Row("20,000 `print(i)`: messages", "prints", "print_messages", "", (Target(100, ""),)),
     Row("print of 20 MB", "print_big", "print_big", "ms", (Target(0.4),)),
     Row("20,000 lines to a slow subscriber: lost", "print_slow", "slow_lost", "", (Target(0, ""),)),
-    Row("20,000 lines to a slow subscriber: memory grown", "print_slow", "slow_grown", "MiB", (Target(96, ""),)),
+    Row("20,000 lines to a slow subscriber: memory grown", "print_slow", "slow_grown", "MiB", (Target(64, ""),)),
     Row(
         "4 threads printing 5,000 lines each",
         "print_threads",

@@ -14,11 +14,8 @@ from benchmarks.kernels import RunningKernel
 from benchmarks.measures import Samples, quiet_collector, results, round_trip, run_silently, streams
 
 LINES, CELLS, IDLE = 20_000, 1000, 1.0
-PRINT_BIG = f"print(('x' * 999 + '\\n') * {LINES}, end='')"
 PADDING, NOT_READING, SLOW = "x" * 5000, 1.0, 2.0
-PRINT_SLOW = f"for number in range({LINES}):\n    print(number, {PADDING!r})"
 BIG = 50_000_000
-DISPLAY_BIG = f"display({{'text/plain': 'x' * {BIG}}}, raw=True)"
 NAMES, TRIPS, LONG = 50_000, 20, 10_000
 THREADS, THREAD_LINES = 4, 5000
 PRINT_THREADS = f"""
@@ -36,7 +33,8 @@ for thread in threads:
 
 def print_big(kernel: RunningKernel) -> Samples:
     """Twenty megabytes of text in one print."""
-    requests = [kernel.client.execute(PRINT_BIG)]
+    code = f"print(('x' * 999 + '\\n') * {LINES}, end='')"
+    requests = [kernel.client.execute(code)]
     with quiet_collector():
         answer = kernel.client.run(requests, timeout=30)
     expected = ("x" * 999 + "\n") * LINES
@@ -52,7 +50,8 @@ def print_slow(kernel: RunningKernel) -> Samples:
         hear(client, slow)
         kernel.forget_peak()
         before = kernel.peak_mib()
-        request = client.execute(PRINT_SLOW)
+        code = f"for number in range({LINES}):\n    print(number, {PADDING!r})"
+        request = client.execute(code)
         came = read_slowly(client, slow, request)
         if not client.sockets["shell"].poll(10_000):
             raise WrongAnswerError("the cell that prints has no reply")
@@ -98,7 +97,8 @@ def read_slowly(client: Client, subscriber: zmq.Socket[bytes], request: Request)
 
 def display_big(kernel: RunningKernel) -> Samples:
     """Fifty megabytes in one display."""
-    requests = [kernel.client.execute(DISPLAY_BIG)]
+    code = f"display({{'text/plain': 'x' * {BIG}}}, raw=True)"
+    requests = [kernel.client.execute(code)]
     with quiet_collector():
         answer = kernel.client.run(requests, timeout=25)
     kernel.client.check(answer, requests, lambda published: displays(published) == ["x" * BIG])

@@ -49,7 +49,16 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(measures, name, value)
     for name, value in {"ROUND_TRIPS": 3, "CLIENTS": 5, "COMM_BURST": 50, "BIG": 10**6, "INTERRUPTS": 1}.items():
         monkeypatch.setattr(side_by_side, name, value)
-    for name, value in {"NOT_READING": 0.1, "SLOW": 0.1, "CELLS": 100, "IDLE": 0.1, "LONG": 100, "TRIPS": 2}.items():
+    for name, value in {
+        "NOT_READING": 0.1,
+        "SLOW": 0.1,
+        "LINES": 500,
+        "BIG": 10**6,
+        "CELLS": 100,
+        "IDLE": 0.1,
+        "LONG": 100,
+        "TRIPS": 2,
+    }.items():
         monkeypatch.setattr(volume, name, value)
 
 
