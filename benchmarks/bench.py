@@ -94,7 +94,9 @@ class Bench:
             record.unsupported.add(name)
         except FAULTS as error:
             known = isinstance(error, (WrongAnswerError, TimeLimitError))
-            record.fail(name, str(error) if known else f"{type(error).__name__}: {error}")
+            kernel = self.up.get(candidate.name)
+            reason = str(error) if known else f"{type(error).__name__}: {error}"
+            record.fail(name, reason + (kernel.obituary() if kernel else ""))
             self.end(candidate)
         if name == "life":
             self.end(candidate)

@@ -102,7 +102,15 @@ class RunningKernel:
                 client.discard(0.2)
                 return
             client.discard(0.2)
-        raise WrongAnswerError(f"the kernel does not become ready; see {self.log}")
+        raise WrongAnswerError("the kernel does not become ready")
+
+    def obituary(self) -> str:
+        """How the process has ended, with the last line of its log; empty while it runs."""
+        code = self.process.poll()
+        if code is None:
+            return ""
+        lines = [line for line in self.log.read_text("utf-8", "replace").splitlines() if line.strip()]
+        return f"; its process had ended with {code}: {lines[-1] if lines else 'it said nothing'}"
 
     def cpu_seconds(self) -> float:
         """User and system time of the process and its children so far."""

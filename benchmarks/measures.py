@@ -27,7 +27,14 @@ while time.monotonic() < end:
 """
 
 # A library that is called with the lock held (`PyDLL`) sleeps; the clock is the one that the client's process has too.
-LOCKED = "import ctypes, time; ctypes.PyDLL(None).usleep(700_000); time.monotonic()"
+# The sleep before it lets the busy status out.
+LOCKED = """
+import ctypes, time
+time.sleep(0.2)
+locked = time.monotonic()
+ctypes.PyDLL(None).usleep(700_000)
+locked, time.monotonic()
+"""
 
 
 def life(kernel: RunningKernel) -> Samples:
@@ -144,22 +151,26 @@ def control_locked(kernel: RunningKernel) -> Samples:
         cell = client.execute(LOCKED)
         client.send(cell)
         client.wait_busy(cell)
-        time.sleep(0.1)
-        asked = client.request("kernel_info_request")
+        time.sleep(0.3)
+        asked, sent = client.request("kernel_info_request"), time.monotonic()
         client.send(asked, "control")
-        beats = [beat(heart) * 1000 for _ in range(PROBES // 4)]
-        early = client.sockets["shell"].poll(0) > 0
+        beats = [beat(heart) for _ in range(PROBES // 4)]
         if not client.sockets["control"].poll(10_000):
             raise WrongAnswerError("no kernel_info reply after C code held the interpreter's lock")
         came = time.monotonic()
         client.check_reply(client.sockets["control"].recv_multipart(), asked)
-        freed = float(result_of(client, cell))
+        locked, freed = map(float, result_of(client, cell).strip("()").split(","))
         client.discard(0.1)
     finally:
         heart.close()
-    if early:
+    if not locked < sent < freed - 0.2:
+        raise WrongAnswerError("the client was too late to ask while C code held the interpreter's lock")
+    if beats[0] > freed - sent:
         raise WrongAnswerError("the heartbeat did not answer while C code held the interpreter's lock")
-    return {"heartbeat_locked": beats, "control_locked": [max(0.0, came - freed) * 1000]}
+    return {
+        "heartbeat_locked": [seconds * 1000 for seconds in beats],
+        "control_locked": [max(0.0, came - freed) * 1000],
+    }
 
 
 def beat(heart: zmq.Socket[bytes]) -> float:

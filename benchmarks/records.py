@@ -95,7 +95,7 @@ def figures(records: Mapping[str, Record], ours: Sequence[str]) -> list[dict[str
             each["fault"] = faults[name]
             each["rounds"] = len(record.samples.get(row.samples, ()))
             each["p99"] = p99(all_values) if (all_values := record.values(row.samples)) else None
-            if faults[name] and each["met"] is not None:
+            if name in ours and row.targets and each["state"] in ("fails", "some fail"):
                 each["met"] = False  # an answer that was lost once is a target missed
         targets = [target_text(each) for each in row.targets]
         bound = next((each.bound for each in row.targets if each.of == BASE), None)
@@ -122,8 +122,7 @@ def best_of(row: Row, values: Mapping[str, float | None], ours: Sequence[str]) -
 def cell(row: Row, name: str, values: Mapping[str, float | None], ours: Sequence[str]) -> dict[str, Any]:
     value, base = values[name], values.get(BASE)
     if value is None:
-        failed = row.targets and name in ours
-        return {"value": None, "ratio": None, "met": False if failed else None}
+        return {"value": None, "ratio": None, "met": None}
     ratio = value / base if base and name != BASE and row.unit else None
     verdicts = [verdict(each, value, values) for each in row.targets] if name in ours else []
     met = False if False in verdicts else None if not verdicts or None in verdicts else True

@@ -36,6 +36,9 @@ class FakeKernel:
     def warm_up(self) -> None:
         """Nothing is to be waited for."""
 
+    def obituary(self) -> str:
+        return "; its process had ended with 1: no port"
+
     def close(self) -> None:
         self.closed.append(self.candidate.name)
 
@@ -60,7 +63,9 @@ def test_a_kernel_that_hangs_is_given_up_and_the_others_go_on(bench: Bench) -> N
     bench.measure("round_trips")
     good, bad = bench.records["good"], bench.records["bad"]
     assert good.samples == {"pass": [[1.0]] * 4}, "the first round is not counted"
-    assert bad.failures == {"round_trips": ["not done after 0.05 s"] * 2}, "after two in a row it is left out"
+    assert bad.failures == {"round_trips": ["not done after 0.05 s; its process had ended with 1: no port"] * 2}, (
+        "after two in a row it is left out"
+    )
     assert FakeKernel.closed == ["bad", "bad"]
     bench.close()
     assert FakeKernel.closed == ["bad", "bad", "good"]
