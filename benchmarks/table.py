@@ -31,14 +31,12 @@ def heading(results: Mapping[str, Any]) -> str:
     machine = results["machine"]
     load = ", ".join(f"{each:.1f}" for each in machine["load_before"])
     rounds = [each["rounds"] for row in results["rows"] for each in row["kernels"].values() if each["rounds"]]
-    spread = f"{min(rounds)} to {max(rounds)}" if rounds else "no"
-    versions = ", ".join(
-        f"{name} {kernel['version']}" for name, kernel in results["kernels"].items() if kernel["version"]
-    )
+    spread = " to ".join(str(each) for each in sorted({min(rounds), max(rounds)})) if rounds else "no"
+    versions = ", ".join(f"{name}: {each['version']}" for name, each in results["kernels"].items() if each["version"])
     return (
         f"{results['date']}, commit {results['commit']}: medians of {spread} rounds, in brackets the ratio to "
         f"ipykernel. {machine['cores']} cores of {machine['cpu']}, {machine['system']}, Python {machine['python']}; "
-        f"load average before: {load}. {versions}."
+        f"load average before: {load}." + (f" Versions: {versions}." if versions else "")
     )
 
 
