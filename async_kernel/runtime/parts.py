@@ -96,6 +96,7 @@ class Parts:
             self._subshell,
             self.jobs.accepted,
             connection.reception.refuse,
+            self.jobs.end,
             comms=comm_lane(kernel.comms, callers[SocketID.shell]),
         )
         self.comm_manager: CommManager = CommManager(self.publish, lambda name: self.shell.events.trigger(name))

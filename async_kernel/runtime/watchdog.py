@@ -70,7 +70,10 @@ def bound_shutdown(seconds: float, clean_up: Callable[[], None]) -> None:
         clean_up()
         os._exit(1)
 
-    KernelThread(target=wait, name="ShutdownWatch").start()
+    try:
+        KernelThread(target=wait, name="ShutdownWatch").start()
+    except (MemoryError, RuntimeError) as error:  # It should end all the more.
+        log.error("nobody watches whether the kernel ends: there can't be another thread: %s", error)
 
 
 def stacks() -> str:
