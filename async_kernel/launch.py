@@ -182,6 +182,7 @@ class Log:
     def _open(self) -> None:
         self._ending.wait(LOG_DELAY_SECONDS)
         with imports_from(self._sys_path):
+            from async_kernel.runtime.deaths import prune_deaths
             from async_kernel.runtime.log_file import SUFFIX, LogFile, log_folder, prune  # when the kernel is ready
 
         path, info = self._connection.path, self._connection.info
@@ -192,6 +193,7 @@ class Log:
         self._relay.to(self._file)
         self._tell_of_predecessors()
         prune(log_folder())
+        prune_deaths()
         remove_stale(path.parent)
         self._connection.recorder.watch(self._ending)
 

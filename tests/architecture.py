@@ -136,6 +136,7 @@ LAZY: Mapping[tuple[str, str], str] = {
     ("launch", "async_kernel.runtime.recorder"): "ready first: it stands before the kernel is imported",
     ("runtime.recorder", "async_kernel.runtime.deaths"): "only where the kernel before this one has died",
     ("launch", "async_kernel.runtime.kernel_log"): "ready first: the kernel imports it",
+    ("launch", "async_kernel.runtime.deaths"): "with the log",
     ("launch", "async_kernel.runtime.log_file"): "10 ms, and the log is opened when the kernel is ready",
     ("__main__", "async_kernel.cli.main"): "click costs 40 ms, and the argv of a kernelspec does without",
     ("cli.run", "async_kernel.cli.check"): "only with --check: subprocess, and Jupyter's client",

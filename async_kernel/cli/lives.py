@@ -88,7 +88,7 @@ def read_lives(folder: Path) -> list[Life]:
     try:
         paths = [path for path in folder.iterdir() if path.name.endswith(SUFFIX)]
     except FileNotFoundError:
-        return []  # no kernel has run yet
+        paths = []  # No kernel has lived long enough yet.
     except OSError as error:
         raise SetupError(f"can't read the folder of the logs {folder}: {error.strerror}") from error
     lives = with_deaths([life for path in paths for life in _lives(path)], all_deaths(), folder)
