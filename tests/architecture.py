@@ -83,8 +83,8 @@ ROOMS: Mapping[str, Room] = {
         (4, 0),
         "traitlets anyio msgspec comm jupyter_core",
         "settings kernel_settings identity gui kernel_log log_file record_layout deaths messenger patches recorder "
-        "signals interrupts handlers fd_capture output_limit publishing input_requests reception timing usage variables "
-        "connection comm_lanes dispatch jobs failures threads background debugging watchdog parts lifecycle",
+        "signals interrupts handlers fd_capture output_limit publishing input_requests reception timing usage "
+        "variables connection comm_lanes dispatch jobs failures threads background debugging watchdog parts lifecycle",
         3400,
     ),
     "kernel": Room((4, 1), "traitlets anyio"),

@@ -43,7 +43,9 @@ class Managed(RunningKernel):
 
 @pytest.fixture
 def managed(kernelspecs: list[str]) -> Any:
-    manager = KernelManager(kernel_name=kernelspecs[0])
+    # Where Jupyter's server has its files.
+    file = Path(os.environ["JUPYTER_RUNTIME_DIR"], f"kernel-{os.urandom(4).hex()}.json")
+    manager = KernelManager(kernel_name=kernelspecs[0], connection_file=str(file))
     manager.start_kernel(stderr=subprocess.DEVNULL)
     yield Managed(manager)
     manager.shutdown_kernel(now=True)
