@@ -83,11 +83,19 @@ def test_a_crash_is_explained_and_told_once(managed: Managed) -> None:
     assert text_of(kernel.run("print(1)")[1], "stderr") == "", "that was an ordinary restart"
 
 
-@pytest.mark.parametrize("first_line", ["", "# thread\n"])
-def test_an_exit_without_goodbye(start_kernel: Callable[..., RunningKernel], tmp_path: Path, first_line: str) -> None:
-    """`os._exit` in a library looks like a crash; the ipc sockets and the file are removed by who comes next."""
-    life = died_of(start_kernel("--profile", "default"), f"{first_line}import os; os._exit(3)")
-    assert life["why"].startswith("died: os._exit(3), in cell [1], after ")
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        ("import os; os._exit(3)", "os._exit(3)"),
+        ("# task\nimport os; os._exit(3)", "os._exit(3)"),
+        ("# thread\nimport os; os._exit(3)", "os._exit(3)"),
+        ("import sys\nsys.setrecursionlimit(10**8)\nf = lambda: sorted([1], key=lambda _: f())\nf()", "SIGSEGV"),
+    ],
+)
+def test_an_end_without_goodbye(start_kernel: Callable[..., RunningKernel], code: str, why: str) -> None:
+    """`os._exit` in a library looks like a crash; a stack that overflows leaves room for the dump all the same."""
+    kernel = start_kernel(JPY_PARENT_PID=str(os.getpid()))
+    assert died_of(kernel, code)["why"].startswith(f"died: {why}, in cell [1], after ")
 
 
 def test_killed_and_started_again(managed: Managed) -> None:
