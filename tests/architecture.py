@@ -65,7 +65,7 @@ ROOMS: Mapping[str, Room] = {
         (2, 0),
         "zmq",
         "quota channel outbox connections iopub ipc sockets heartbeat connection_file io_loop zmq_transport memory",
-        950,
+        990,
     ),
     # floor 3: engines
     "shell": Room(
@@ -82,10 +82,10 @@ ROOMS: Mapping[str, Room] = {
     "runtime": Room(
         (4, 0),
         "traitlets anyio msgspec comm jupyter_core",
-        "settings kernel_settings identity gui kernel_log log_file messenger patches signals interrupts handlers "
-        "fd_capture output_limit publishing input_requests reception timing usage variables connection comm_lanes "
-        "dispatch jobs failures threads background debugging watchdog parts lifecycle",
-        3000,
+        "settings kernel_settings identity gui kernel_log log_file record_layout deaths messenger patches recorder "
+        "signals interrupts handlers fd_capture output_limit publishing input_requests reception timing usage "
+        "variables connection comm_lanes dispatch jobs failures threads background debugging watchdog parts lifecycle",
+        3400,
     ),
     "kernel": Room((4, 1), "traitlets anyio"),
     # floor 5: application
@@ -133,7 +133,10 @@ LAZY: Mapping[tuple[str, str], str] = {
         "cli.checks",
         "async_kernel.shell.interactive",
     ): "judges settings, only where there are any",
+    ("launch", "async_kernel.runtime.recorder"): "ready first: it stands before the kernel is imported",
+    ("runtime.recorder", "async_kernel.runtime.deaths"): "only where the kernel before this one has died",
     ("launch", "async_kernel.runtime.kernel_log"): "ready first: the kernel imports it",
+    ("launch", "async_kernel.runtime.deaths"): "with the log",
     ("launch", "async_kernel.runtime.log_file"): "10 ms, and the log is opened when the kernel is ready",
     ("__main__", "async_kernel.cli.main"): "click costs 40 ms, and the argv of a kernelspec does without",
     ("cli.run", "async_kernel.cli.check"): "only with --check: subprocess, and Jupyter's client",

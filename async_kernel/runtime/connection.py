@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from async_kernel.errors import SetupError
 from async_kernel.protocol.connection_info import ConnectionInfo
@@ -44,6 +44,8 @@ class Connection:
         self.reception: Reception = reception
         self.wire: Wire = wire
         self.transport: ZmqTransport = transport
+        self.recorder: Any = None
+        "The `Recorder` of this process's kernel, where it keeps one."
         self._owned = owned
 
     @property

@@ -91,10 +91,14 @@ class FdCapture:
     Args:
         writes: Writes text to the cells, by descriptor.
         owner: The job that the text belongs to; None: it goes where it would have gone without this.
+        crashes: Whether the stacks of a crash go to the real stderr; else somebody else sees to it.
     """
 
-    def __init__(self, writes: Mapping[int, Write], owner: Callable[[], Job[Any] | None]) -> None:
+    def __init__(
+        self, writes: Mapping[int, Write], owner: Callable[[], Job[Any] | None], *, crashes: bool = True
+    ) -> None:
         self._writes = writes
+        self._crashes = crashes
         self._owner = owner
         self._streams: list[_Stream] = []
         self._passed = threading.Condition()
@@ -123,7 +127,8 @@ class FdCapture:
             stack.callback(stream.close)
             stack.enter_context(_pointed(real, descriptor, stream.real))
         stack.callback(self._stop)
-        if (errors := next((each.real for each in self._streams if each.descriptor == 2), None)) is not None:
+        errors = next((each.real for each in self._streams if each.descriptor == 2), None)
+        if self._crashes and errors is not None:
             stack.enter_context(_crashes_told(errors))
         _captures.add(self)
         self._thread = KernelThread(target=self._read, name="FdCapture")

@@ -149,7 +149,8 @@ def _captured(parts: Parts) -> Generator[None]:
     """What C code and child processes write belongs to the cell that began last: a descriptor does not say more."""
     output = parts.output
     writes = {1: partial(output.put, -1, "stdout"), 2: partial(output.put, -2, "stderr")}
-    with FdCapture(writes, lambda: parts.publish.latest) as capture:
+    recorded = parts.connection.recorder is not None  # It has the stacks of a crash.
+    with FdCapture(writes, lambda: parts.publish.latest, crashes=not recorded) as capture:
         output.before_flush = capture.drain
         try:
             yield

@@ -173,13 +173,17 @@ class LoopHost:
             raise RuntimeError(f"start_sync: {self!r} was started already")
         if self._new_thread:
             self._state = CallerState.start_sync
-            self._thread = event_loops.start_thread(
-                self._host,
-                name=self.name,
-                backend=self.backend,
-                backend_options=self.backend_options,
-                ended=self._gone,
-            )
+            try:
+                self._thread = event_loops.start_thread(
+                    self._host,
+                    name=self.name,
+                    backend=self.backend,
+                    backend_options=self.backend_options,
+                    ended=self._gone,
+                )
+            except BaseException:  # There can't be another thread now: nobody is to wait for its end.
+                self._gone()
+                raise
             return
         self._check_backend()
         self._begin()
