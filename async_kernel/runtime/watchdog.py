@@ -55,7 +55,7 @@ def bound_shutdown(seconds: float, clean_up: Callable[[], None]) -> None:
 
     def tell() -> None:
         log.error("the kernel did not end within %g s of being asked to; the stacks of its threads follow", seconds)
-        if sys.__stderr__ is not None:
+        if sys.__stderr__ is not None and not sys.__stderr__.closed:
             sys.__stderr__.write(stacks())
             sys.__stderr__.flush()
 
