@@ -59,7 +59,7 @@ ROOMS: Mapping[str, Room] = {
         "anyio",
         "context event_loops asyncio_loop trio_loop pending pending_group sections calls queues waiting workers host "
         "caller gui",
-        2050,
+        2150,
     ),
     "transport": Room(
         (2, 0),
@@ -71,10 +71,10 @@ ROOMS: Mapping[str, Room] = {
     "shell": Room(
         (3, 0),
         "IPython traitlets anyio pygments stack_data",
-        "compiler transform awaits tracebacks formatting outstream display history completion lookup process_state "
-        "startup execution children commands packages command_magics timing_magics loop_magics magics subshell_magics "
-        "setup interactive subshell subshells",
-        3000,
+        "compiler transform awaits tracebacks formatting events forks outstream display history completion lookup "
+        "process_state startup execution children commands packages command_magics timing_magics loop_magics "
+        "magics subshell_magics setup interactive subshell subshells",
+        3100,
     ),
     "debugger": Room((3, 0), "anyio debugpy", "cells client stack variables debugger", 700),
     "comm": Room((3, 0), "comm", lines=120),
@@ -83,9 +83,10 @@ ROOMS: Mapping[str, Room] = {
         (4, 0),
         "traitlets anyio msgspec comm jupyter_core",
         "settings kernel_settings identity gui kernel_log log_file record_layout deaths messenger patches recorder "
-        "signals interrupts handlers fd_capture output_limit publishing input_requests reception timing usage "
-        "variables connection comm_lanes dispatch jobs failures threads background debugging watchdog parts lifecycle",
-        3400,
+        "signals forks interrupts handlers fd_rescue fd_capture output_limit publishing input_requests reception "
+        "timing usage variables connection comm_lanes dispatch jobs failures threads background debugging watchdog "
+        "parts lifecycle",
+        3750,
     ),
     "kernel": Room((4, 1), "traitlets anyio"),
     # floor 5: application
@@ -163,6 +164,7 @@ LAZY: Mapping[tuple[str, str], str] = {
     ("runtime.debugging", "async_kernel.debugger.debugger"): "only where a client debugs",
     ("runtime.debugging", "pdb"): "10 ms, only where a cell calls `breakpoint()`",
     ("config.layers", "async_kernel.config.yaml_tree"): "PyYAML costs 12 ms: only for what the plain reader leaves",
+    ("runtime.fd_rescue", "mmap"): "only where a cell loads C code of others",
     ("scheduling.gui", "tkinter"): "only where it is used",
     ("runtime.gui", "async_kernel.scheduling.gui"): "selectors of a GUI's own: only where there is one",
     ("scheduling.sections", "ctypes"): "5 ms, only where a thread is interrupted",

@@ -41,6 +41,7 @@ class Connection:
         self.path: Path = path
         self.profile: str = profile
         self.began: float = time.time()
+        self._began_ticks = time.monotonic()
         self.reception: Reception = reception
         self.wire: Wire = wire
         self.transport: ZmqTransport = transport
@@ -61,7 +62,10 @@ class Connection:
             running: How many requests run.
         """
         began = datetime.fromtimestamp(self.began, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        return {"pid": os.getpid(), "profile": self.profile, "state": state, "started": began, "running": running}
+        # The clock may have been set since.
+        uptime = round(time.monotonic() - self._began_ticks, 3)
+        told = {"pid": os.getpid(), "profile": self.profile, "state": state, "started": began, "running": running}
+        return {**told, "uptime": uptime}
 
     def close(self, linger: float = 1.0) -> None:
         """Send what is left for at most `linger` seconds, close the channels, remove our files. Idempotent."""

@@ -154,7 +154,7 @@ class LogFile(logging.Handler):
 
     def _give_up(self, error: OSError) -> None:
         self.close()
-        if sys.__stderr__ is not None:
+        if sys.__stderr__ is not None and not sys.__stderr__.closed:
             reason = error.strerror or error
             text = f"async-kernel: warning: can't write the kernel's log {self.path}: {reason}; it goes on without one"
             print(text, file=sys.__stderr__, flush=True)

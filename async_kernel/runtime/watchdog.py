@@ -57,7 +57,7 @@ def bound_shutdown(seconds: float, clean_up: Callable[[], None]) -> None:
         text = stacks()
         said = "the kernel did not end within %g s of being asked to; the stacks of its threads follow"
         log.error(said, seconds, extra={"stack": text})
-        if sys.__stderr__ is not None:
+        if sys.__stderr__ is not None and not sys.__stderr__.closed:
             sys.__stderr__.write(text)
             sys.__stderr__.flush()
 
