@@ -9,7 +9,7 @@ NOTEBOOK ?= docs/notebooks/quickstart.ipynb
 SDISTS ?= .sdists
 SDIST_PACKAGES := corner==2.3.* emcee==3.1.* nbclient==0.11.* nbconvert==7.17.* papermill==2.7.* seaborn==0.13.*
 
-.PHONY: help run test test-all test-browser test-notebooks compare-notebooks lint docs bench stress stress-short fuzz clean
+.PHONY: help run test test-all test-browser test-notebooks compare-notebooks lint docs bench stress stress-short fuzz audit clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
@@ -64,10 +64,13 @@ stress-short: $(BIN)/.installed-test  ## What continuous integration runs of it:
 	$(BIN)/python -m tests.stress --seed $(SEED) --messages 4000 --hostile 2000 --profile trio --set transport=ipc
 
 fuzz: $(BIN)/.installed-test  ## The property tests with many examples (EXAMPLES=100000)
-	ASYNC_KERNEL_FUZZ=$(EXAMPLES) $(BIN)/python -m pytest -n $(WORKERS) --timeout 3600 tests/protocol/test_properties.py tests/config/test_properties.py
+	ASYNC_KERNEL_FUZZ=$(EXAMPLES) $(BIN)/python -m pytest -n $(WORKERS) --timeout 3600 tests/protocol/test_properties.py tests/protocol/test_dap_properties.py tests/config/test_properties.py
+
+audit: $(BIN)/.installed-test  ## Report known vulnerabilities of what the package needs (pip-audit, in .venv-audit); it never fails
+	@$(BIN)/python .ci/audit.py
 
 clean:  ## Remove what the other targets made
-	rm -rf .venv .venv-3.* .sdists build dist docs/_build docs/_generated benchmarks/.envs .pytest_cache .ruff_cache .coverage*
+	rm -rf .venv .venv-3.* .venv-audit .sdists build dist docs/_build docs/_generated benchmarks/.envs .pytest_cache .ruff_cache .coverage*
 	find async_kernel benchmarks docs tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # One stamp for each extra, made anew when pyproject.toml has changed.

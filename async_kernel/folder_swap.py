@@ -60,7 +60,7 @@ def publish(target: Path, files: Mapping[str, bytes], check: Callable[[Path], No
     sweep(target.parent)
     with _staging(target) as stage:
         new, old = stage / _NEW, stage / _OLD
-        new.mkdir()
+        new.mkdir(mode=0o775)  # others may read it, never write
         for name, content in files.items():
             _write(new / name, content)
         _sync(new)
@@ -136,7 +136,7 @@ def _exchange(one: Path, two: Path) -> bool:
 
 def _write(path: Path, content: bytes) -> None:
     """Write a new file so that it outlives a power cut: it is on the disk before a rename makes it visible."""
-    with path.open("xb") as file:
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o664), "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

@@ -22,6 +22,7 @@ from async_kernel.config.discovery import SAFE_PATH
 from async_kernel.config.profile import Profile
 from async_kernel.factory import made_by
 from async_kernel.runtime.connection import Connection, connected, new_connection_file
+from async_kernel.runtime.exposure import Consent
 from async_kernel.runtime.identity import HELP_LINKS, kernel_info
 from async_kernel.runtime.patches import imports_from
 from async_kernel.runtime.reception import Report, tell_nobody
@@ -75,6 +76,7 @@ def launch(profile: Profile, connection_file: Path | None = None, report: Report
             kernel_name=profile.spec_name,
             profile=profile.name,
             encryption=profile.values["encryption"],
+            consent=Consent(profile.values["allow_unsigned"], profile.values["allow_network"]),
             # A kernel of the user's own may answer in its own way.
             kernel_info=None if factory else lambda: kernel_info(settings.get("help_links", HELP_LINKS)),
             tell=report or tell_nobody,

@@ -84,9 +84,9 @@ ROOMS: Mapping[str, Room] = {
         "traitlets anyio msgspec comm jupyter_core",
         "settings kernel_settings identity gui kernel_log log_file record_layout deaths messenger patches recorder "
         "signals forks interrupts handlers fd_rescue fd_capture output_limit publishing input_requests reception "
-        "timing usage variables connection comm_lanes dispatch jobs failures threads background debugging watchdog "
-        "parts lifecycle",
-        3750,
+        "timing usage variables exposure connection comm_lanes dispatch jobs failures threads background debugging "
+        "watchdog parts lifecycle",
+        3850,
     ),
     "kernel": Room((4, 1), "traitlets anyio"),
     # floor 5: application

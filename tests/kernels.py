@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -119,6 +121,21 @@ def wait_for_file(path: Path, process: subprocess.Popen[str]) -> None:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline, "no connection file"
         os.sched_yield()
+
+
+def wait_for_ports(path: Path, process: subprocess.Popen[str]) -> None:
+    """Wait until the kernel listens where a connection file says that was there before it (tcp)."""
+    info = json.loads(path.read_text())
+    deadline = time.monotonic() + TIMEOUT
+    for name in ("hb", "shell", "control", "stdin", "iopub"):
+        while True:
+            try:
+                socket.create_connection((info["ip"], info[f"{name}_port"]), TIMEOUT).close()
+                break
+            except ConnectionRefusedError:
+                assert process.poll() is None, process.communicate()
+                assert time.monotonic() < deadline, f"nobody listens on {name}"
+                os.sched_yield()
 
 
 def wait_for_log(kernel: RunningKernel) -> Path:

@@ -9,6 +9,8 @@ import sys
 from async_kernel.config.needs import missing_files
 from async_kernel.config.problems import Problem, Problems
 from async_kernel.config.profile import Profile
+from async_kernel.protocol.connection_info import ConnectionInfo
+from async_kernel.runtime.exposure import Consent, ExposureError, check_exposure
 
 __all__ = ["faults", "lacks", "refused"]
 
@@ -20,9 +22,25 @@ def faults(profile: Profile) -> Problems:
         if fault := lacks(profile):
             problems.append(Problem(profile.origin("backend").mark, fault))
         problems += _missing_module(profile)
+    problems += _exposed(profile)
     if profile.values["settings"]:  # the kernel's other traits are the table's own
         problems += refused(profile)
     return problems
+
+
+def _exposed(profile: Profile) -> Problems:
+    """The problem of an address that `run` would not listen on, where no client says another."""
+    values = profile.values
+    if values["transport"] == "ipc":
+        return []
+    info = ConnectionInfo.new(ip=values["ip"])
+    if values["encryption"] == "required":
+        info = info.replace(curve_secretkey=b"made at start")
+    try:
+        check_exposure(info, Consent(network=values["allow_network"]))
+    except ExposureError as error:
+        return [Problem(profile.origin_of(error.key).mark, str(error))]
+    return []
 
 
 def _missing_module(profile: Profile) -> Problems:

@@ -26,7 +26,7 @@ def write(path: str, text: str, *, replace: bool, mode: int = 0o644) -> None:
     folder = os.path.dirname(path)
     temporary = ""
     try:
-        os.makedirs(folder, exist_ok=True)
+        os.makedirs(folder, mode=0o755, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=".async-kernel-", dir=folder)
         with open(handle, "w", encoding="utf-8") as file:
             file.write(text)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from async_kernel.protocol.jsonable import shown
 from async_kernel.protocol.run_modes import as_run_mode
 from async_kernel.typing import RunMode, Tags
 
@@ -37,12 +38,12 @@ class CellPolicy(msgspec.Struct, frozen=True, kw_only=True):
         if not tags:
             return NO_POLICY
         if not isinstance(tags, list | tuple):
-            return cls(problems=(f"tags: expected a list of strings, got {tags!r:.100}",))
+            return cls(problems=(f"tags: expected a list of strings, got {shown(tags)}",))
         said: dict[str, Any] = {}
         problems: list[str] = []
         for tag in tags:
             if not isinstance(tag, str):
-                problems.append(f"tags: expected a string, got {tag!r:.100}")
+                problems.append(f"tags: expected a string, got {shown(tag)}")
             elif (run_mode := as_run_mode(tag)) is not None:
                 said.setdefault("run_mode", run_mode)
             elif (reader := next((_READERS[name] for name in _READERS if name == tag), None)) is not None:

@@ -118,6 +118,10 @@ class ConnectionInfo(msgspec.Struct, frozen=True, kw_only=True):
         endpoints = ", ".join(f"{socket_id.value}={self.url(socket_id)!r}" for socket_id in SocketID)
         return f"<ConnectionInfo {endpoints}>"
 
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """The same for rich, which would show every field."""
+        return [(socket_id.value, self.url(socket_id)) for socket_id in SocketID]
+
 
 def _transport(name: str) -> Literal["tcp", "ipc"]:
     if name not in ("tcp", "ipc"):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 import msgspec
 
 from async_kernel.errors import ContentError
+from async_kernel.protocol.jsonable import shown
 from async_kernel.typing import MsgType
 
 if TYPE_CHECKING:
@@ -202,9 +203,7 @@ class _Verbatim(str):
 
 
 def _shown(value: object) -> _Verbatim:
-    """`value` for an error message, cut where it is long."""
-    text = repr(value[:200] if isinstance(value, str | list) else value)
-    return _Verbatim(text if len(text) <= 100 else f"{text[:100]}…")
+    return _Verbatim(shown(value))
 
 
 def parse(msg_type: str, content: object) -> Any:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from async_kernel.errors import AsyncKernelError, ClientError
-from async_kernel.protocol.jsonable import pack, unpack
+from async_kernel.protocol.jsonable import pack, shown, unpack
 
 __all__ = ["MAX_BODY", "MAX_HEADER", "DapError", "DapParser", "check", "encode", "failure", "need", "success"]
 
@@ -110,7 +110,7 @@ class DapParser:
     def __init__(self) -> None:
         self._data = bytearray()
         self._length: int | None = None
-        self._broken: DapError | None = None
+        self._broken = ""
 
     def feed(self, data: bytes) -> list[dict[str, Any]]:
         """The messages that are complete with `data`.
@@ -118,15 +118,16 @@ class DapParser:
         Raises:
             DapError: What came is malformed; messages before it in the same `data` are lost with it.
         """
-        if self._broken is not None:
-            raise self._broken
+        if self._broken:
+            raise DapError(self._broken)
         self._data += data
         messages: list[dict[str, Any]] = []
         try:
             while (message := self._next()) is not None:
                 messages.append(message)
         except DapError as error:
-            self._broken = error
+            self._broken = str(error)
+            self._data.clear()
             raise
         return messages
 
@@ -136,7 +137,7 @@ class DapParser:
         Raises:
             DapError: It has ended within a message.
         """
-        if self._broken is None and (self._data or self._length is not None):
+        if not self._broken and (self._data or self._length is not None):
             raise DapError(f"the stream ended within a message: {len(self._data)} bytes are left over")
 
     def _next(self) -> dict[str, Any] | None:
@@ -190,11 +191,11 @@ def decode(body: bytes) -> dict[str, Any]:
         raise DapError(f"expected a JSON object, got {_shown(body)}")
     kind = message.get("type")
     if kind not in TYPES:
-        raise DapError(f"type: expected {', '.join(TYPES)}, got {kind!r}")
+        raise DapError(f"type: expected {', '.join(TYPES)}, got {shown(kind)}")
     name, expected = NEEDED[kind]
     value = message.get(name)
     if not isinstance(value, expected) or isinstance(value, bool):
-        raise DapError(f"{kind}.{name}: expected {expected.__name__}, got {value!r:.100}")
+        raise DapError(f"{kind}.{name}: expected {expected.__name__}, got {shown(value)}")
     return message
 
 
@@ -235,14 +236,14 @@ def _check_fields(command: str, arguments: Mapping[str, Any], path: str) -> None
         for number, each in enumerate(value):
             here = f"{path}{name}[{number}]"
             if not isinstance(each, kind):
-                raise ClientError(f"{command}: {here}: expected {WORDS[kind]}, got {each!r:.100}")
+                raise ClientError(f"{command}: {here}: expected {WORDS[kind]}, got {shown(each)}")
             if isinstance(each, dict):
                 if missing := [key for key in needed if key not in each]:
                     raise ClientError(f"{command}: {here}: expected {missing[0]}, got nothing")
                 _check_fields(command, each, f"{here}.")
 
 
-def need(command: str, arguments: Mapping[str, Any], name: str, shown: str = "") -> Any:
+def need(command: str, arguments: Mapping[str, Any], name: str, place: str = "") -> Any:
     """An argument that a request must have.
 
     Raises:
@@ -250,8 +251,8 @@ def need(command: str, arguments: Mapping[str, Any], name: str, shown: str = "")
     """
     value, kind = arguments.get(name), FIELDS[name]
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        got = f"{value!r:.100}" if name in arguments else "nothing"
-        raise ClientError(f"{command}: {shown or name}: expected {WORDS[kind]}, got {got}")
+        got = shown(value) if name in arguments else "nothing"
+        raise ClientError(f"{command}: {place or name}: expected {WORDS[kind]}, got {got}")
     return value
 
 

@@ -34,7 +34,7 @@ from typing import Any, Final
 
 import msgspec
 
-__all__ = ["pack", "unpack"]
+__all__ = ["pack", "shown", "unpack"]
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder[Any]().decode
@@ -82,6 +82,15 @@ def unpack(data: bytes | bytearray | memoryview | str) -> Any:
         return json.loads(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def shown(value: object, limit: int = 100) -> str:
+    """What came from a client, for an error message: cut where it is long, and only named where it is deep."""
+    try:
+        text = repr(value[: 2 * limit] if isinstance(value, str | bytes | list) else value)
+    except RecursionError:
+        return f"a {type(value).__name__} that is nested too deeply to be shown"
+    return text if len(text) <= limit else f"{text[:limit]}…"
 
 
 def _is_plain(obj: Any) -> bool:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 import msgspec
 
 from async_kernel.errors import WireError
-from async_kernel.protocol.jsonable import pack, unpack
+from async_kernel.protocol.jsonable import pack, shown, unpack
 from async_kernel.protocol.messages import PROTOCOL_VERSION
 from async_kernel.typing import Content, Message, MsgHeader
 
@@ -212,8 +212,8 @@ class Wire:
         header, parent, metadata = (self._object(name, body[i]) for i, name in _OBJECTS)
         for field in ("msg_id", "msg_type"):
             if not isinstance(header.get(field), str):
-                raise self._refuse("json", f"header: {field}: expected a string, got {header.get(field)!r:.200}")
-        if len(body[1]) > _LONG and _is_deep(header):
+                raise self._refuse("json", f"header: {field}: expected a string, got {shown(header.get(field))}")
+        if len(body[1]) > _LONG and _has_brackets(body[1]) and _is_deep(header):
             raise self._refuse("json", f"header: nested more than {_DEPTH} levels deep")
         message: Message[Any] = {
             "header": cast("MsgHeader", header),
@@ -275,7 +275,7 @@ class Wire:
     def _object(self, name: str, frame: Frame) -> dict[str, Any]:
         value = {} if frame == b"{}" else self._json(name, frame)
         if not isinstance(value, dict):
-            raise self._refuse("json", f"{name}: expected an object, got {value!r:.200}")
+            raise self._refuse("json", f"{name}: expected an object, got {shown(value)}")
         return cast("dict[str, Any]", value)
 
     def _json(self, name: str, frame: Frame) -> Any:
@@ -294,6 +294,12 @@ _LONG: Final = 500
 
 _DEPTH: Final = 100
 "Levels of a header. All that answers a request repeats its header: what can just be read could not be said again."
+
+
+def _has_brackets(frame: Frame) -> bool:
+    """Whether there are enough for so many levels; to look through a huge flat list would take seconds."""
+    text = bytes(frame)
+    return text.count(b"[") + text.count(b"{") > _DEPTH
 
 
 def _is_deep(value: Any) -> bool:

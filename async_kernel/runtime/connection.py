@@ -13,6 +13,7 @@ from typing import Any, Final
 from async_kernel.errors import SetupError
 from async_kernel.protocol.connection_info import ConnectionInfo
 from async_kernel.protocol.wire import Wire
+from async_kernel.runtime.exposure import NO_CONSENT, Consent, check_exposure
 from async_kernel.runtime.reception import Reception, Report, tell_nobody
 from async_kernel.transport import connection_file
 from async_kernel.transport.sockets import new_curve_keys
@@ -120,16 +121,13 @@ class EncryptionError(SetupError):
     key = "encryption"
 
 
-WILDCARDS: Final = frozenset(("*", "0.0.0.0", "::", "[::]"))
-
-
 def private(info: ConnectionInfo, encryption: str, given: bool) -> ConnectionInfo:
     """What to bind so that `encryption` is obeyed.
 
     Args:
         info: Where to listen, perhaps with CURVE keys.
-        encryption: `disabled`; `auto`: with CURVE where there are keys; or `required`: over tcp, with CURVE and on
-            named addresses only. The sockets of ipc are files that only their owner may connect to.
+        encryption: `disabled`; `auto`: with CURVE where there are keys; or `required`: over tcp, with CURVE. The
+            sockets of ipc are files that only their owner may connect to.
         given: Whether `info` is a client's, which knows no other keys than those in it.
 
     Raises:
@@ -143,11 +141,6 @@ def private(info: ConnectionInfo, encryption: str, given: bool) -> ConnectionInf
         )
     if encryption != "required" or info.transport == "ipc":
         return info
-    if info.ip in WILDCARDS:
-        raise EncryptionError(
-            f"encryption: required, but ip {info.ip!r} means every address of this machine. "
-            "Name the one that clients connect to"
-        )
     if not has_keys and given:
         raise EncryptionError(
             "encryption: required, but the connection file has no CURVE keys (curve_publickey, curve_secretkey). Let "
@@ -170,17 +163,19 @@ def connected(
     kernel_name: str = "async",
     profile: str = "",
     encryption: str = "auto",
+    consent: Consent = NO_CONSENT,
     kernel_info: Callable[[], Content] | None = None,
     tell: Report = tell_nobody,
 ) -> Generator[Connection]:
     """Bind the channels and answer `kernel_info`; write the connection file unless it is there; undo both at the end.
 
     Raises:
-        SetupError: The file is wrong or can't be written, or a channel can't be bound.
+        SetupError: The file is wrong or can't be written, or a channel can't be bound, or would let others in.
     """
     given = path.exists()
     plan = planned(path, info, transport=transport, ip=ip, kernel_name=kernel_name)
     plan = private(plan, encryption, given or info is not None)
+    check_exposure(plan, consent, "the connection info" if info else f"the connection file {path}" if given else "")
     wire = Wire(plan.key, plan.signature_scheme)
     # The transport greets subscribers in the name of the messenger, which sends through the transport.
     channels = ZmqTransport(

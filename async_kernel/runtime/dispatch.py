@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 from weakref import WeakKeyDictionary, ref
 
 from async_kernel.errors import ClientError
+from async_kernel.protocol.jsonable import shown
 from async_kernel.runtime.comm_lanes import CommLane
 from async_kernel.runtime.messenger import Messenger
 from async_kernel.shell.subshells import lane
@@ -204,7 +205,7 @@ def check_header(job: Job[Any]) -> None:
     for field in ("session", "subshell_id"):
         value = header.get(field)
         if not (value is None or isinstance(value, str)):
-            raise ClientError(f"header: {field}: expected a string, got {value!r:.100}")
+            raise ClientError(f"header: {field}: expected a string, got {shown(value)}")
 
 
 def subshell_of(job: Job[Any]) -> str | None:

@@ -14,6 +14,8 @@ class KernelSettings(traitlets.HasTraits):
     encryption = traitlets.CaselessStrEnum(
         ["disabled", "auto", "required"], "auto", help="CURVE: never, where the connection file has keys, or always."
     )
+    allow_unsigned = traitlets.Bool(False, help="Whether to start where the connection file has no key.")
+    allow_network = traitlets.Bool(False, help="Whether other computers may connect without encryption.")
     quiet = traitlets.Bool(True, help="False: stdout and stderr are echoed to the terminal of the kernel too.")
     print_kernel_messages = traitlets.Bool(True, help="Tell on stderr when the kernel starts, stops or meets an error.")
     log_level = traitlets.CaselessStrEnum(

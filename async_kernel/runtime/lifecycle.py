@@ -20,6 +20,7 @@ import comm
 from async_kernel.comm import Comm
 from async_kernel.protocol.connection_info import ConnectionInfo
 from async_kernel.runtime.connection import Connection, connected
+from async_kernel.runtime.exposure import Consent
 from async_kernel.runtime.fd_capture import FdCapture
 from async_kernel.runtime.forks import own_forks
 from async_kernel.runtime.kernel_log import kernel_log
@@ -45,6 +46,8 @@ class Owner(Living, Protocol):
     transport: Any
     ip: Any
     encryption: Any
+    allow_unsigned: Any
+    allow_network: Any
     capture_fds: Any
     gui: Any
     gui_events: Any
@@ -113,6 +116,7 @@ def _own_connection(kernel: Owner, info: ConnectionInfo | None) -> Any:
         ip=kernel.ip,
         kernel_name=kernel.kernel_name,
         encryption=kernel.encryption,
+        consent=Consent(kernel.allow_unsigned, kernel.allow_network),
         kernel_info=None,
     )
 

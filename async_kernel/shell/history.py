@@ -6,6 +6,7 @@ there is nothing left to write: the cells neither wait for the disk nor share th
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Iterable
@@ -57,6 +58,7 @@ class KernelHistory(HistoryManager):
             if not self._connected:
                 self._connected = True
                 self.enabled = self._enabled_default()  # whether this Python has sqlite
+                self._make_private()
                 self.init_db()
                 try:
                     self.new_session()
@@ -64,6 +66,13 @@ class KernelHistory(HistoryManager):
                     self.log.exception("no session can be written to %s: history will not be saved", self.hist_file)
                     self._switch_to_memory_history()
             return self.enabled
+
+    def _make_private(self) -> None:
+        """A database that is not there yet is made for its owner only: what was typed may hold secrets."""
+        path = str(self.hist_file)
+        if self.enabled and self._mode == "file" and path != ":memory:":
+            with contextlib.suppress(OSError):  # what is wrong, SQLite says better
+                os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
 
     def store_inputs(self, line_num: int, source: str, source_raw: str | None = None) -> None:
         """Append an input; it is saved soon."""

@@ -5,6 +5,7 @@ Nothing of IPython's application classes is imported where there is nothing to l
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import logging
 import os
@@ -40,6 +41,9 @@ def ipython_dir() -> str:
     """The user's IPython folder: IPYTHONDIR or `~/.ipython`; a temporary one where it can't be used."""
     folder = os.environ.get("IPYTHONDIR") or os.path.join(get_home_dir(), ".ipython")
     folder = os.path.normpath(os.path.expanduser(folder))
+    if not os.path.exists(folder):
+        with contextlib.suppress(OSError):  # IPython's own function, below, says what is wrong
+            _make_private(folder)
     # IPython's own function for the rare cases; it imports `tempfile` for them.
     return folder if os.path.isdir(folder) and os.access(folder, os.W_OK) else get_ipython_dir()
 
@@ -50,12 +54,24 @@ def open_profile(folder: str | None, name: str = "default") -> ProfileDir:
     A folder that can't be written is replaced by a temporary one: the kernel starts, and the log says what is lost.
     """
     try:
-        return ProfileDir.create_profile_dir_by_name(folder or ipython_dir(), name)
+        folder = folder or ipython_dir()
+        _make_private(os.path.join(folder, f"profile_{name}"))
+        return ProfileDir.create_profile_dir_by_name(folder, name)
     except (OSError, ProfileDirError) as exc:
         log.warning("the IPython profile %r can't be used, history will not be saved: %s", name, exc)
         folder = os.path.join(tmp_file_prefix(), "ipython")
         os.makedirs(folder, mode=0o700, exist_ok=True)
         return ProfileDir.create_profile_dir_by_name(folder, name)
+
+
+def _make_private(folder: str) -> None:
+    """Make `folder`, if it is missing, for its owner only: code in it is run at each start.
+
+    Raises:
+        OSError: It can't be made.
+    """
+    if not os.path.isdir(folder):
+        os.makedirs(folder, mode=0o700)
 
 
 def load_config(profile: ProfileDir) -> Config:

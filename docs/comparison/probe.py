@@ -7,6 +7,7 @@ What follows is the kernel's command line; FILE is replaced by a new connection 
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -36,7 +37,7 @@ class Probe:
     """A kernel and its client; each method named `row_…` answers one row with a word."""
 
     def __init__(self, command: list[str], folder: Path) -> None:
-        file, _ = write_connection_file(str(folder / "kernel.json"))
+        file, _ = write_connection_file(str(folder / "kernel.json"), key=os.urandom(16).hex().encode())
         argv = [part.replace("FILE", file) for part in command]
         self.folder = folder
         self.process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

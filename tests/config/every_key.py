@@ -15,6 +15,8 @@ EVERY_KEY: dict[str, Any] = {
     "transport": "tcp",
     "encryption": "auto",
     "ip": "127.0.0.1",
+    "allow_unsigned": False,
+    "allow_network": True,
     "quiet": True,
     "print_kernel_messages": False,
     "run_modes": {"execute_request": "queue", "shell": {"comm_msg": "task"}, "control": {"debug_request": "queue"}},

@@ -9,9 +9,10 @@ from async_kernel.config.schema import SCHEMA, Setting
 from async_kernel.config.tree import Node, resolve_plain
 
 KEYS = (
-    "extends description display_name backend backend_options transport encryption ip quiet print_kernel_messages "
-    "run_modes comms gui thread_output capture_fds history stdin cell_timeout output_limit subshell_namespace "
-    "completer log_level settings kernel_factory startup extensions env python logo provisioner ipython_profile"
+    "extends description display_name backend backend_options transport encryption ip allow_unsigned allow_network "
+    "quiet print_kernel_messages run_modes comms gui thread_output capture_fds history stdin cell_timeout "
+    "output_limit subshell_namespace completer log_level settings kernel_factory startup extensions env python logo "
+    "provisioner ipython_profile"
 )
 
 

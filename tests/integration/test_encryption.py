@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,11 +12,12 @@ import zmq
 from jupyter_client.connect import write_connection_file
 from jupyter_client.manager import start_new_kernel
 
-from tests.kernels import TIMEOUT, RunningKernel, spawn, text_of
+from tests.kernels import TIMEOUT, RunningKernel, running, spawn, text_of
 
 pytestmark = pytest.mark.slow
 
 Start = Callable[..., RunningKernel]
+TURNED_AWAY = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_DISCONNECTED
 
 
 def mechanism(port: int) -> bytes:
@@ -45,6 +46,34 @@ def test_required_makes_keys_and_every_channel_uses_them(start_kernel: Start, ba
     assert kernel.control_reply(control["header"]["msg_id"])["content"]["status"] == "ok"
     for channel in ("hb", "shell", "control", "stdin", "iopub"):
         assert mechanism(info[f"{channel}_port"]) == b"CURVE", channel
+
+
+@pytest.fixture(scope="module")
+def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningKernel]:
+    with running(tmp_path_factory.mktemp("kernel") / "k.json", "--set", "encryption=required") as kernel:
+        yield kernel
+
+
+@pytest.mark.parametrize("has_a_key", [False, True])
+def test_without_the_right_key_no_channel_says_a_word(encrypted: RunningKernel, has_a_key: bool) -> None:
+    """Who has no key, or another one, is neither heard nor told anything: not even that the heart beats."""
+    info = json.loads(encrypted.connection_file.read_text())
+    kinds = {"hb": zmq.DEALER, "shell": zmq.DEALER, "control": zmq.DEALER, "stdin": zmq.DEALER, "iopub": zmq.SUB}
+    frames = encrypted.client.session.serialize(encrypted.client.session.msg("execute_request", {"code": "spied = 1"}))
+    with zmq.Context[zmq.Socket[bytes]]() as context:
+        for name, kind in kinds.items():
+            with context.socket(kind) as sock:
+                sock.linger = 0
+                if has_a_key:
+                    sock.curve_serverkey = zmq.curve_keypair()[0]
+                    sock.curve_publickey, sock.curve_secretkey = zmq.curve_keypair()
+                with sock.get_monitor_socket(TURNED_AWAY) as turned_away:
+                    sock.connect(f"tcp://127.0.0.1:{info[f'{name}_port']}")
+                    sock.subscribe(b"") if kind == zmq.SUB else sock.send_multipart(frames)
+                    assert turned_away.poll(int(TIMEOUT * 1000)), f"{name}: the kernel did not turn it away"
+                    assert text_of(encrypted.run("print('spied' in globals())")[1]) == "False\n"
+                    assert not sock.poll(0), f"{name}: {sock.recv_multipart()}"
+                    sock.disable_monitor()
 
 
 def test_jupyter_starts_it_with_keys_of_its_own(
@@ -76,8 +105,7 @@ def test_what_would_not_be_private_does_not_start(tmp_path: Path) -> None:
     assert f"{profile}:2:13: error: encryption: required, but the connection file has no CURVE" in refused(
         given, "--profile", str(profile)
     )
-    for ip in ("*", "0.0.0.0", "'::'"):
-        assert "means every address" in refused(own, "--profile", str(profile), "--ip", ip)
+    assert "means every address" in refused(own, "--profile", str(profile), "--ip", "'::'")
     public, secret = zmq.curve_keypair()
     write_connection_file(str(given), curve_publickey=public, curve_secretkey=secret)
     assert "--set encryption=disabled: error: encryption: disabled, but" in refused(

@@ -148,7 +148,7 @@ def test_a_taken_port_says_so(tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        write_connection_file(str(path), shell_port=port)
+        write_connection_file(str(path), shell_port=port, key=b"k")
         assert str(port) in refused(path)
     assert path.exists(), "a file that was given is not ours to remove"
 

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from async_kernel.errors import ContentError, WireError
+from async_kernel.errors import ClientError, ContentError, WireError
 from async_kernel.protocol.cell_policy import CellPolicy
 from async_kernel.protocol.content import _STRUCTS, parse
+from async_kernel.protocol.dap import DapError, DapParser, check
 from async_kernel.protocol.jsonable import pack, unpack
 from async_kernel.protocol.run_modes import RunModes
 from async_kernel.protocol.wire import DELIMITER, Wire
@@ -174,3 +175,33 @@ def test_run_mode_and_policy_do_not_fail(content: Any, tags: Any, msg_type: MsgT
     assert isinstance(RunModes().get(msg_type, socket_id=socket_id, job=job), RunMode)
     timeout = CellPolicy.parse(msg["metadata"]).timeout
     assert timeout is None or (math.isfinite(timeout) and timeout >= 0)
+
+
+@pytest.mark.parametrize("depth", [10, 300, 500, 700, 900, 950, 980])
+def test_what_is_wrong_is_told_however_deep_it_is(depth: int) -> None:
+    """The error about a value would itself fail: a failure in the log for each message, and no field named."""
+    try:
+        deep = unpack(b"[" * depth + b"]" * depth)
+    except ValueError:
+        return
+    text = json.dumps({"type": 0, "x": 0}).replace("0", "[" * depth + "]" * depth, 1).encode()
+
+    def judge() -> None:
+        wire = Wire(KEY)
+        for at, part in ((0, b'{"msg_type": "x", "msg_id": %b}'), (1, b"%b"), (2, b"%b")):
+            parts = [b'{"msg_id": "1", "msg_type": "x"}', b"{}", b"{}", b"{}"]
+            parts[at] = part % (b"[" * depth + b"]" * depth)
+            assert refusal(wire, [DELIMITER, wire.sign(parts), *parts])
+        for content in (deep, {"comm_id": "c", "data": deep}, {"comm_id": deep}):
+            with pytest.raises(ContentError):
+                parse(MsgType.comm_msg, content)
+        assert CellPolicy.parse({"tags": deep}).timeout is None
+        with pytest.raises(ClientError):
+            check("evaluate", {"expression": deep})
+        with pytest.raises(ClientError):
+            check("setBreakpoints", {"source": {}, "breakpoints": [deep]})
+        with pytest.raises(DapError):
+            DapParser().feed(b"Content-Length: %d\r\n\r\n%b" % (len(text), text))
+
+    judge()
+    deeper(40, judge)

@@ -394,3 +394,12 @@ def test_unknown_scheme_is_refused(name: str) -> None:
     assert not is_signature_scheme(name)
     with pytest.raises(ValueError, match="signature_scheme"):
         Wire(KEY, name)
+
+
+def test_a_wide_header_is_not_looked_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    """64 MiB of numbers in a header would keep every other client waiting for ten seconds."""
+    monkeypatch.setattr("async_kernel.protocol.wire._is_deep", pytest.fail)
+    wire = Wire(b"k")
+    parts = [b'{"msg_id":"1","msg_type":"x","extra":[' + b"0," * 10_000 + b"0]}", b"{}", b"{}", b"{}"]
+    _, message = wire.decode([DELIMITER, wire.sign(parts), *parts])
+    assert len(dict(message["header"])["extra"]) == 10_001  # pyright: ignore[reportArgumentType]

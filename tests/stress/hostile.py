@@ -17,10 +17,11 @@ from typing import Any, Final, Literal, NamedTuple
 import msgspec
 import zmq
 
-from async_kernel.protocol.content import _STRUCTS
 from async_kernel.protocol.messages import reply_type
 from tests.stress.drive import PATIENCE, Target, Usage, running
 from tests.stress.link import DELIMITER, BrokenError, Link, Received
+from tests.stress.noise import make_noise
+from tests.stress.wrongs import GOOD, JUNK, TYPES, Wrong, every_wrong
 
 GROWTH: Final = 24.0
 "MiB that the process may grow by in the second half: 10^5 signatures, which are kept to detect replays, take half."
@@ -29,45 +30,9 @@ GROWTH_SHORT: Final = 72.0
 LOGGED: Final = 200_000
 "Bytes that the kernel may write to its log about what it refuses."
 BATCH: Final = 100
+GIANT: Final = 64 << 20
+"Bytes."
 
-JUNK: Final[tuple[Any, ...]] = (
-    *(
-        None,
-        True,
-        -1,
-        0,
-        2**53,
-        2**70,
-        -(2**70),
-        1e308,
-        0.5,
-        "",
-        "x",
-        "x" * 1000,
-        "é😀\0",
-        [],
-        [1],
-        ["a"],
-        [None],
-        [[]],
-    ),
-    *({}, {"a": 1}, {"": {}}, {"msg_id": []}, [{}], "1", "../../etc/passwd", "%s%n", "${HOME}"),
-)
-GOOD: Final[dict[str, dict[str, Any]]] = {
-    "execute_request": {"code": "1", "store_history": False, "allow_stdin": False},
-    "complete_request": {"code": "pri", "cursor_pos": 3},
-    "inspect_request": {"code": "print", "cursor_pos": 3},
-    "is_complete_request": {"code": "1"},
-    "history_request": {"hist_access_type": "tail", "n": 1},
-    "comm_open": {"comm_id": "c", "target_name": "nobody"},
-    "comm_msg": {"comm_id": "c"},
-    "comm_close": {"comm_id": "c"},
-    "debug_request": {"command": "initialize"},
-    "delete_subshell_request": {"subshell_id": "nobody"},
-}
-"""What the other fields hold, while one holds what it should not."""
-HEADER_FIELDS: Final = ("session", "subshell_id", "username", "date", "version", "msg_type", "extra")
-METADATA_FIELDS: Final = ("tags", "cellId", "deletedCells", "extra")
 CODES: Final = (
     *(
         "(" * 300,
@@ -103,15 +68,15 @@ class Hostile:
 
     def __init__(self, link: Link, seed: int) -> None:
         self.link, self.chance = link, random.Random(seed)
-        self.types = [str(each.value) for each in _STRUCTS]  # pyright: ignore[reportAttributeAccessIssue]
+        self.wrongs: list[Wrong] = []
         self.accepted: deque[list[bytes]] = deque(maxlen=200)
         "What the kernel has answered: to be replayed."
         self.prefix, self.count = os.urandom(4).hex(), 0
 
     def attacks(self, count: int) -> Iterator[Attack]:
-        kinds = (self.forged, self.replayed, self.unreadable, self.wrong, self.wrong_around, self.odd_code, self.vast)
+        kinds = (self.forged, self.replayed, self.unreadable, self.wrong, self.unasked, self.odd_code, self.vast)
         for _ in range(count):
-            (kind,) = self.chance.choices(kinds, (20, 5, 15, 40, 15, 4, 1))
+            (kind,) = self.chance.choices(kinds, (20, 5, 15, 53, 2, 4, 1))
             yield kind()
 
     # -- what leads to nothing ----------------------------------------------------------------------------------------
@@ -146,7 +111,7 @@ class Hostile:
 
     def unreadable(self) -> Attack:
         """Signed, and no message."""
-        good = self._good(self.chance.choice(self.types), "shell").frames[2:]
+        good = self._good(self.chance.choice(TYPES), "shell").frames[2:]
         at = self.chance.randrange(4)
         bad = [b"", b"{", b"nul", b"\xff\xfe", b'{"a":}', b"{}{}", b"\0", self.chance.randbytes(20) + b"\x01"]
         if at < 3:
@@ -161,39 +126,18 @@ class Hostile:
     # -- what is answered ---------------------------------------------------------------------------------------------
 
     def wrong(self) -> Attack:
-        """A field of the content, or the content itself, of a wrong type."""
-        chance = self.chance
-        msg_type = chance.choice(self.types)
-        fields = _STRUCTS[msg_type].__struct_fields__  # pyright: ignore[reportArgumentType]
-        good, junk = GOOD.get(msg_type, {}), chance.choice(JUNK)
-        if not fields or chance.random() < 0.2:
-            content = junk if not isinstance(junk, dict) else [junk]
-        else:
-            content = {**good, chance.choice(fields): junk}
-        channel = chance.choice(("shell", "control"))
-        harmless = not isinstance(content, dict) or not isinstance(content.get("restart"), bool | None)
-        if msg_type == "shutdown_request" and not harmless:
-            content = {"restart": "no"}
-        if msg_type == "create_subshell_request":
-            channel = "shell"  # On control it is good whatever it holds, and makes a thread.
-        return self._message(channel, msg_type, content)
+        """One wrong value: the whole table is sent, in the order of the seed, before anything in it comes again."""
+        if not self.wrongs:
+            self.wrongs = every_wrong()
+            self.chance.shuffle(self.wrongs)
+        wrong = self.wrongs.pop()
+        header = {**self._header(wrong.msg_type), **dict(wrong.header)}
+        return self._message(wrong.channel, wrong.msg_type, wrong.content, wrong.metadata, header)
 
-    def wrong_around(self) -> Attack:
-        """A field of the header or of the metadata of a wrong type."""
-        chance = self.chance
-        msg_type, junk = chance.choice([*GOOD, "kernel_info_request", "nonsense"]), chance.choice(JUNK)
-        channel = chance.choice(("shell", "control"))
-        if chance.random() < 0.5:
-            return self._message(channel, msg_type, GOOD.get(msg_type, {}), {chance.choice(METADATA_FIELDS): junk})
-        field = chance.choice(HEADER_FIELDS)
-        if field == "msg_type":
-            msg_type = chance.choice([each for each in JUNK if isinstance(each, str)])
-        header = self._header(msg_type)
-        if field != "msg_type" and (junk is not None or chance.random() < 0.5):
-            header[field] = junk
-        elif field != "msg_type":
-            header.pop(field, None)
-        return self._message(channel, msg_type, GOOD.get(msg_type, {}), header=header)
+    def unasked(self) -> Attack:
+        """The answer to a question that nobody has asked."""
+        content = self.chance.choice(({"value": "x"}, {"value": self.chance.choice(JUNK)}, {}, [], None))
+        return self._message("stdin", "input_reply", content)._replace(outcome="either", replies=0)
 
     def odd_code(self) -> Attack:
         """Code that is hard to read."""
@@ -223,6 +167,16 @@ class Hostile:
             frames[part] = frames[part].replace(b'"@@"', what if number == where else b'"x"')
         return attack._replace(frames=self.link.signed(frames), outcome="answer" if what is huge else "either")
 
+    def giant(self, where: int) -> Attack:
+        """A message of 64 MiB: a text or a list in the content or the metadata, a text in the header."""
+        attack = self._message("shell", "complete_request", {**GOOD["complete_request"], "data": "@@"}, {"extra": "@@"})
+        what = b'"' + b"x" * GIANT + b'"' if where % 2 or where % 3 == 2 else b"[" + b"0," * (GIANT // 2) + b"0]"
+        frames = attack.frames[2:]
+        frames[0] = frames[0].replace(b'"date":', b'"extra":"@@","date":')
+        for number, part in enumerate((3, 2, 0)):
+            frames[part] = frames[part].replace(b'"@@"', what if number == where % 3 else b'"x"')
+        return attack._replace(frames=self.link.signed(frames))
+
     def _good(self, msg_type: str, channel: str) -> Attack:
         return self._message(channel, msg_type, GOOD.get(msg_type, {}))
 
@@ -250,6 +204,9 @@ class Siege:
         self.refused = 0
         "How many messages were sent that can't be trusted."
         self.maybe = 0
+        "How many others may have been counted as such."
+        self._late: set[str] = set()
+        "Messages that could be read or not, of which nothing was heard yet."
         self._open: dict[str, tuple[Attack, list[str]]] = {}
 
     def __call__(self, count: int) -> None:
@@ -265,7 +222,12 @@ class Siege:
                 self._send(batch)
                 batch.clear()
 
-    def _send(self, batch: list[Attack]) -> None:
+    def giants(self) -> None:
+        """Six messages of 64 MiB, one after another."""
+        for where in range(6):
+            self._send([self.hostile.giant(where)], 10 * PATIENCE)
+
+    def _send(self, batch: list[Attack], patience: float = PATIENCE) -> None:
         for attack in batch:
             if attack.outcome == "nothing":
                 self.refused += 1
@@ -277,15 +239,15 @@ class Siege:
             end = self.hostile._good("kernel_info_request", channel)
             self._open[end.msg_id] = end, []
             self.link.send(channel, end.frames)
-        self._hear()
+        self._hear(patience)
 
-    def _hear(self) -> None:
-        """Until all is answered."""
-        deadline, poller = time.monotonic() + PATIENCE, zmq.Poller()
+    def _hear(self, patience: float) -> None:
+        """Until all is answered; `patience` in seconds."""
+        deadline, poller = time.monotonic() + patience, zmq.Poller()
         for sock in self.link.sockets.values():
             poller.register(sock, zmq.POLLIN)
         while waiting := [(each, came) for each, came in self._open.values() if not self._is_over(each, came)]:
-            if time.monotonic() > deadline or not poller.poll(int(PATIENCE * 1000)):
+            if time.monotonic() > deadline or not poller.poll(int(patience * 1000)):
                 raise BrokenError(
                     f"{len(waiting)} were not answered:\n  "
                     + "\n  ".join(f"{came} of {each}" for each, came in waiting[:5])
@@ -294,7 +256,9 @@ class Siege:
                 for frames in self.link.read(channel):
                     self._heard(channel, self.link.decode(frames))
         for attack, came in self._open.values():
-            self.maybe += not came
+            if not came:
+                self.maybe += 1
+                self._late.add(attack.msg_id)
             if sorted(came) not in ([], self._due(attack)):
                 raise BrokenError(f"{came} came of {attack}")
             if came and sum(map(len, attack.frames)) < 10_000:
@@ -305,7 +269,7 @@ class Siege:
         if message.msg_type == "iopub_welcome" or message.content == {"execution_state": "starting"}:
             return
         found = self._open.get(message.parent.get("msg_id", ""))
-        if found is None and message.foreign:
+        if found is None and (message.foreign or message.parent.get("msg_id") in self._late):
             return
         if found is None:
             raise BrokenError(f"a {message.msg_type} on {channel} answers nothing that was sent: {message!r:.800}")
@@ -337,7 +301,11 @@ def besiege(seed: int, count: int, profile: str, options: tuple[str, ...], folde
         link, siege = target.links[0], Siege(target, seed)
         try:
             began = time.perf_counter()
+            if count >= 5000:
+                siege.giants()
             siege(count // 2)
+            noise = make_noise(folder / "kernel.json", seed, count // 100)
+            siege.maybe += noise
             # By now the allocator holds, for every thread, what the largest of them take.
             before = Usage.of(target.pid)
             siege(count - count // 2)
@@ -351,5 +319,5 @@ def besiege(seed: int, count: int, profile: str, options: tuple[str, ...], folde
                 raise BrokenError(f"{size} bytes were logged about {count} messages")
         except BrokenError as error:
             raise BrokenError(f"{error}\n\n{target.autopsy()}") from error
-        told = f"{count} hostile messages in {seconds:.1f} s, {told} refused, {size} bytes logged"
+        told = f"{count} hostile messages in {seconds:.1f} s, {told} refused, {size} bytes logged, {noise} times noise"
         return f"{told}; half-way {before}, then {after}"
