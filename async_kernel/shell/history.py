@@ -14,6 +14,7 @@ import inspect
 import logging
 import os
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -64,6 +65,7 @@ class KernelHistory(HistoryManager):
         self._sqlite: Any = None
         self._told: set[int] = set()
         self._pid = os.getpid()
+        self.outputs = defaultdict(list)  # IPython has one for the whole process.
         if mode == "memory":
             traits["hist_file"] = ":memory:"
         # While it is not enabled, IPython neither opens the database nor starts its thread.

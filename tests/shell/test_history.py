@@ -1,5 +1,7 @@
 """The database of the history when it is locked, full, gone or broken: no cell waits, and no input is lost."""
 
+# ruff: noqa: ASYNC240 - nothing else runs while a test changes a file
+
 from __future__ import annotations
 
 import logging
@@ -126,20 +128,34 @@ async def test_a_broken_database_is_kept_and_a_new_one_begun(
     assert kept.name in said
 
 
+def _nothing(_: Path) -> None: ...
+
+
+def _other_tables(database: Path) -> None:
+    with closing(sqlite3.connect(database)) as other:
+        other.execute("CREATE TABLE sessions (a)")
+
+
+def _away(database: Path) -> None:
+    database.parent.rename(database.parent.with_name("away"))
+
+
+def _back(database: Path) -> None:
+    database.parent.with_name("away").rename(database.parent)
+
+
+BEFORE = {"a folder": Path.mkdir, "another program's": _other_tables, "no folder": _away}
+AFTER = {"a folder": Path.rmdir, "another program's": Path.unlink, "no folder": _back}
+
+
 @pytest.mark.parametrize("fault", ["removed", "a folder", "another program's", "full", "no folder"])
 async def test_what_can_be_written_later_is_written_later(
     opened: Opened, database: Path, fault: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A disk that is full for a minute would cost what was typed in it; or the kernel would end with a traceback."""
     bench, history = opened()
-    if fault == "a folder":
-        database.mkdir()
-    elif fault == "another program's":
-        with closing(sqlite3.connect(database)) as other:
-            other.execute("CREATE TABLE sessions (a)")
-    elif fault == "no folder":
-        database.parent.rename(database.parent.with_name("away"))
-    else:
+    BEFORE.get(fault, _nothing)(database)
+    if fault in ("removed", "full"):
         await bench.run("early = 1")
         history.writeout_cache()
     if fault == "removed":
@@ -150,13 +166,8 @@ async def test_what_can_be_written_later_is_written_later(
     for code in (large, "late = 1"):
         await bench.run(code)
         history.writeout_cache()
-    if fault == "a folder":
-        database.rmdir()
-    elif fault == "another program's":
-        database.unlink()
-    elif fault == "no folder":
-        database.parent.with_name("away").rename(database.parent)
-    elif fault == "full":
+    AFTER.get(fault, _nothing)(database)
+    if fault == "full":
         history.db.execute("PRAGMA max_page_count = 10000")
     history.end_session()
     assert [text for _, text in saved(database)][-2:] == [large, "late = 1"]

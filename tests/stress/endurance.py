@@ -28,13 +28,18 @@ POINTS: Final = 50
 STORED: Final = 2_000
 "Cells with `store_history`, whose cost is measured apart: what `In` and `Out` keep is the user's."
 GROWTH: Final = 1.0
-"MiB that the last three quarters may grow by."
+"MiB that may come from the first quarter to the last."
 IDLE: Final = 0.001
 "The share of one processor that an idle kernel may use."
 WINDOW: Final = 32
 "Requests that are under way at once."
-SIGNATURES: Final = 2 * 65_536
-"So many are kept, at most, to detect replays (16 MiB). They are there from the beginning in a life at full scale."
+SIGNATURES: Final = 3 * 65_536 - 1000
+"""Requests after which the kernel holds as many signatures, to detect replays, as it ever will: 130,000 (15 MiB).
+
+A life at full scale begins with them.
+"""
+SHORT_GROWTH: Final = 3.0
+"MiB, at a smaller scale: signatures come in, and caches fill."
 SETUP: Final = """
 import gc, anyio, comm
 def endurance_target(comm, msg):
@@ -169,6 +174,7 @@ class Life:
         self.counts = {name: max(POINTS, round(count * scale)) // POINTS for name, count in FULL.items()}
         self._cells, self._for_ever = itertools.cycle(CELLS), itertools.cycle(FOR_EVER)
         client.one(cell(SETUP))
+        client.all(cell("# thread\nimport time; time.sleep(0.05)") for _ in range(WINDOW))  # as many workers as ever
         client.all(Request("comm_info_request", {}, "control") for _ in range(SIGNATURES if scale >= 1 else 0))
 
     def part(self) -> None:
@@ -211,7 +217,7 @@ def idle_share(pid: int, seconds: float) -> float:
 
 
 class Verdict(NamedTuple):
-    """How the last three quarters differ from the first."""
+    """How the last quarter of a curve differs from the first."""
 
     resident: float
     threads: int
@@ -225,20 +231,22 @@ class Verdict(NamedTuple):
         def middle(usages: list[Usage]) -> float:
             return statistics.median(each.resident for each in usages)
 
+        # How many workers there are in one moment is chance: what stays is in the median.
         return cls(
-            middle(late) - middle(early[-5:]),
-            max(each.threads for each in curve[quarter:]) - max(each.threads for each in early),
-            max(each.descriptors for each in curve[quarter:]) - max(each.descriptors for each in early),
+            middle(late) - middle(early),
+            round(statistics.median(each.threads for each in late)) - max(each.threads for each in early),
+            round(statistics.median(each.descriptors for each in late)) - max(each.descriptors for each in early),
         )
 
-    @property
-    def flat(self) -> bool:
-        return self.resident < GROWTH and self.threads <= 0 and self.descriptors <= 0
+    def flat(self, growth: float) -> bool:
+        """Whether it grew less than `growth` MiB, and has no more threads and descriptors."""
+        return self.resident < growth and self.threads <= 0 and self.descriptors <= 0
 
     def __str__(self) -> str:
-        word = "flat" if self.flat else "NOT FLAT"
-        after = "beyond the first quarter"
-        return f"{word}: {self.resident:+.2f} MiB, {self.threads:+d} threads, {self.descriptors:+d} descriptors {after}"
+        return (
+            f"{self.resident:+.2f} MiB, {self.threads:+d} threads, {self.descriptors:+d} descriptors "
+            "from the first quarter to the last"
+        )
 
 
 def table(curve: list[Usage], seconds: list[float]) -> Iterator[str]:
@@ -282,11 +290,12 @@ def _live(target: Target, client: Client, scale: float, idle: float, say: Callab
     for line in table(curve, seconds):
         say(line)
     verdict, share = Verdict.of(curve), idle_share(target.pid, idle) if idle else 0.0
-    say(str(verdict))
+    flat = verdict.flat(GROWTH if scale >= 1 else SHORT_GROWTH)
+    say(f"{'flat' if flat else 'NOT FLAT'}: {verdict}")
     if idle:
         say(f"idle: {share:.3%} of a processor over {idle:g} s ({IDLE:.1%} are allowed)")
     say(f"a stored cell costs {stored(client, target.pid):.2f} KiB (`In`, `Out` and `_i...`: the user's)")
-    return verdict.flat and share <= IDLE
+    return flat and share <= IDLE
 
 
 def profile_line(life: Life) -> str:
