@@ -249,15 +249,6 @@ class Verdict(NamedTuple):
         )
 
 
-def table(curve: list[Usage], seconds: list[float]) -> Iterator[str]:
-    """The curve, every fifth point."""
-    yield f"{'part':>5} {'seconds':>8} {'MiB':>8} {'threads':>8} {'descriptors':>12}"
-    for number in sorted({0, *range(4, len(curve), 5), len(curve) - 1}):
-        usage = curve[number]
-        line = f"{number + 1:5} {seconds[number]:8.1f} {usage.resident:8.2f} {usage.threads:8} {usage.descriptors:12}"
-        yield line
-
-
 def live(profile: str, scale: float, idle: float, folder: Path, say: Callable[[str], object]) -> bool:
     """One life; whether it was flat to its end.
 
@@ -282,13 +273,14 @@ def live(profile: str, scale: float, idle: float, folder: Path, say: Callable[[s
 def _live(target: Target, client: Client, scale: float, idle: float, say: Callable[[str], object]) -> bool:
     life, began = Life(client, scale), time.perf_counter()
     say(f"{profile_line(life)}; at first {Usage.of(target.pid)}")
-    curve, seconds = list[Usage](), list[float]()
-    for _ in range(POINTS):
+    curve = list[Usage]()
+    say(f"{'part':>5} {'seconds':>8} {'MiB':>8} {'threads':>8} {'descriptors':>12}")
+    for number in range(1, POINTS + 1):
         life.part()
-        curve.append(Usage.of(target.pid))
-        seconds.append(time.perf_counter() - began)
-    for line in table(curve, seconds):
-        say(line)
+        curve.append(usage := Usage.of(target.pid))
+        if number == 1 or number % 5 == 0:
+            row = f"{usage.resident:8.2f} {usage.threads:8} {usage.descriptors:12}"
+            say(f"{number:5} {time.perf_counter() - began:8.1f} {row}")
     verdict, share = Verdict.of(curve), idle_share(target.pid, idle) if idle else 0.0
     flat = verdict.flat(GROWTH if scale >= 1 else SHORT_GROWTH)
     say(f"{'flat' if flat else 'NOT FLAT'}: {verdict}")
