@@ -22,8 +22,9 @@ from async_kernel.config.profile import Profile
 from async_kernel.factory import made_by
 from async_kernel.runtime.connection import Connection, connected, new_connection_file
 from async_kernel.runtime.identity import HELP_LINKS, kernel_info
-from async_kernel.runtime.patches import imports_from, signals_handled
+from async_kernel.runtime.patches import imports_from
 from async_kernel.runtime.reception import Report, tell_nobody
+from async_kernel.runtime.signals import signals_handled
 from async_kernel.runtime.watchdog import bound_shutdown, watch_parent
 from async_kernel.threads import KernelThread
 from async_kernel.transport.connection_file import remove_stale

@@ -65,7 +65,7 @@ ROOMS: Mapping[str, Room] = {
         (2, 0),
         "zmq",
         "quota channel outbox connections iopub ipc sockets heartbeat connection_file io_loop zmq_transport memory",
-        900,
+        950,
     ),
     # floor 3: engines
     "shell": Room(
@@ -82,10 +82,10 @@ ROOMS: Mapping[str, Room] = {
     "runtime": Room(
         (4, 0),
         "traitlets anyio msgspec comm jupyter_core",
-        "settings kernel_settings identity gui kernel_log log_file messenger patches interrupts handlers fd_capture "
-        "output_limit publishing input_requests reception timing usage variables connection comm_lanes dispatch jobs "
-        "failures threads background debugging watchdog parts lifecycle",
-        2900,
+        "settings kernel_settings identity gui kernel_log log_file messenger patches signals interrupts handlers "
+        "fd_capture output_limit publishing input_requests reception timing usage variables connection comm_lanes "
+        "dispatch jobs failures threads background debugging watchdog parts lifecycle",
+        3000,
     ),
     "kernel": Room((4, 1), "traitlets anyio"),
     # floor 5: application
@@ -121,6 +121,8 @@ ONLY_IN: Mapping[str, str] = {
 "Third-party modules that one module or room alone may import."
 
 LAZY: Mapping[tuple[str, str], str] = {
+    ("scheduling.event_loops", "ctypes"): "only before trio is imported",
+    ("scheduling.event_loops", "ctypes.util"): "only before trio is imported",
     ("launch", "async_kernel.kernel"): "ready first: kernel_info is answered before the kernel is imported",
     ("cli.checks", "async_kernel.kernel"): "judges settings, only where there are any",
     (

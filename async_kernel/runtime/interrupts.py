@@ -214,6 +214,11 @@ class Interrupts:
         if own or stuck:
             raise kind("interrupted")
 
+    def on_unheard(self) -> None:
+        """A signal has come, and the main thread, whose code is in C, does not notice: ours are repeated."""
+        if time.monotonic() - self._signalled > OWN_SIGNAL_SECONDS:
+            self.request()
+
     def _insist(self, deliveries: Sequence[Delivery]) -> None:
         """Try again and again: what hits the kernel's own machinery passes, what blocks in C has to return."""
         self._free.wait()

@@ -23,7 +23,8 @@ from async_kernel.runtime.connection import Connection, connected
 from async_kernel.runtime.fd_capture import FdCapture
 from async_kernel.runtime.kernel_log import kernel_log
 from async_kernel.runtime.parts import Living, Parts
-from async_kernel.runtime.patches import Patch, SignalHandler, patched, signals_handled
+from async_kernel.runtime.patches import Patch, patched
+from async_kernel.runtime.signals import SignalHandler, signals_watched
 from async_kernel.runtime.threads import system_task_patches, thread_patches
 from async_kernel.scheduling import event_loops
 from async_kernel.scheduling.caller import Caller
@@ -139,7 +140,7 @@ def _process_patched(kernel: Owner, parts: Parts) -> Generator[None]:
         (comm, "create_comm", Comm),
         (comm, "get_comm_manager", lambda: parts.comm_manager),
     ]
-    with signals_handled(_signals(kernel, parts)), patched(patches):
+    with signals_watched(_signals(kernel, parts), partial(_unheard, kernel, parts)), patched(patches):
         yield
 
 
@@ -167,6 +168,13 @@ def _signals(kernel: Owner, parts: Parts) -> dict[signal.Signals, SignalHandler]
         ending = (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
         handlers.update(dict.fromkeys(ending, terminate))
     return handlers
+
+
+def _unheard(kernel: Owner, parts: Parts, number: signal.Signals) -> None:
+    if number is signal.SIGINT:
+        parts.interrupts.on_unheard()
+    else:
+        kernel.stop(f"signal {number.name}")
 
 
 @contextmanager

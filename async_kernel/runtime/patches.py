@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 from _thread import get_ident
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any, TypeAlias
 
-__all__ = ["Patch", "imports_from", "patched", "signals_handled"]
+__all__ = ["Patch", "imports_from", "patched"]
 
 Patch: TypeAlias = tuple[Any, str, Any]
 """The object, the name of its attribute, and the value that it has while the kernel runs."""
-
-SignalHandler: TypeAlias = Callable[[int, Any], Any]
 
 
 @contextmanager
@@ -27,20 +23,6 @@ def patched(patches: Iterable[Patch]) -> Generator[None]:
         for owner, name, value in patches:
             stack.callback(setattr, owner, name, getattr(owner, name))
             setattr(owner, name, value)
-        yield
-
-
-@contextmanager
-def signals_handled(handlers: dict[signal.Signals, SignalHandler]) -> Generator[None]:
-    """Handle signals while inside; only the main thread may set handlers, so elsewhere this does nothing."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    with ExitStack() as stack:
-        for number, handler in handlers.items():
-            previous = signal.signal(number, handler)
-            # None: a handler that was not set from Python, which Python can't put back.
-            stack.callback(signal.signal, number, signal.SIG_DFL if previous is None else previous)
         yield
 
 

@@ -7,12 +7,13 @@ of trio is loaded for a kernel that runs on asyncio.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import importlib
 import importlib.util
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import AbstractContextManager
 from typing import Any, Final, Protocol, TypeAlias, TypeVar, cast
 
@@ -104,6 +105,8 @@ _MODULES: Final = {
     Backend.asyncio: "async_kernel.scheduling.asyncio_loop",
     Backend.trio: "async_kernel.scheduling.trio_loop",
 }
+_FINDING: Final = threading.Lock()
+PTHREAD: Final = "libpthread.so.0"
 _UVLOOP: Final = "winloop" if sys.platform == "win32" else "uvloop"
 
 
@@ -128,13 +131,40 @@ def driver(backend: str) -> Driver:
         SetupError: Its package is not installed.
     """
     member = as_backend(backend)
+    finder = contextlib.nullcontext() if member is Backend.asyncio or "trio" in sys.modules else _pthread_found()
     try:
-        return cast("Driver", importlib.import_module(_MODULES[member]))
+        with finder:
+            return cast("Driver", importlib.import_module(_MODULES[member]))
     except ModuleNotFoundError as exc:
         if exc.name != member.value:
             raise
         text = f"backend {member.value!r}: the package {exc.name!r} is not installed; pip install {exc.name}"
         raise SetupError(text) from None
+
+
+@contextlib.contextmanager
+def _pthread_found() -> Generator[None]:
+    """Meanwhile nobody who looks for the library pthread starts a process for it, as `ctypes.util` does on Linux.
+
+    trio looks for it when it is imported, to give its threads names: a process of 5 to 10 ms in each start of a kernel.
+    """
+    ctypes: Any = importlib.import_module("ctypes")
+    util: Any = importlib.import_module("ctypes.util")
+
+    def find_library(name: str) -> str | None:
+        if name == "pthread":
+            with contextlib.suppress(OSError):  # The name that glibc has given it; elsewhere it has to be looked for.
+                ctypes.CDLL(PTHREAD)
+                return PTHREAD
+        return find(name)
+
+    with _FINDING:
+        find: Callable[[str], str | None] = util.find_library
+        util.find_library = find_library
+        try:
+            yield
+        finally:
+            util.find_library = find
 
 
 def running_backend() -> Backend | None:

@@ -61,14 +61,31 @@ def test_interrupting_a_cell_from_the_terminal_leaves_the_kernel(start_kernel: C
     kernel = start_kernel()
     msg_id = kernel.client.execute("import time\nprint('begun', flush=True)\ntime.sleep(60)")
     kernel.begun(msg_id)
-    for _ in range(3):
-        # Python itself runs no handler for a signal that comes between its last look and the system call that sleeps,
-        # until that returns: whoever presses Ctrl-C in that moment has to press it again.
-        kernel.process.send_signal(signal.SIGINT)
-        if kernel.client.shell_channel.socket.poll(5000):
-            break
+    kernel.process.send_signal(signal.SIGINT)
     assert kernel.reply(msg_id)["content"]["ename"] == "KernelInterruptError"
     assert text_of(kernel.run("print(1)")[1]) == "1\n"
+
+
+UNNOTICED = """
+import signal, threading, time
+def strike(): signal.pthread_kill(threading.get_ident(), signal.{signal})
+threading.Timer(0.1, strike).start()
+time.sleep(60)
+"""
+"A signal that comes between Python's last look and the system call that sleeps does not end that either."
+
+
+@pytest.mark.parametrize("profile", ["default", "trio", "fast"])
+def test_a_signal_counts_though_the_main_thread_does_not_notice(
+    start_kernel: Callable[..., RunningKernel], tmp_path: Path, profile: str
+) -> None:
+    """Ctrl-C or SIGTERM in the wrong moment, or while a library computes, would do nothing."""
+    kernel = start_kernel("--profile", profile)
+    reply, _ = kernel.run(UNNOTICED.format(signal="SIGINT"))
+    assert reply["content"]["ename"] == "KernelInterruptError"
+    assert text_of(kernel.run("print(1)")[1]) == "1\n"
+    kernel.client.execute(UNNOTICED.format(signal="SIGTERM"))
+    gone(kernel, tmp_path)
 
 
 def test_the_connection_file_is_private(start_kernel: Callable[..., RunningKernel]) -> None:

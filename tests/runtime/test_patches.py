@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import threading
 from pathlib import Path
@@ -10,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from async_kernel.runtime.patches import imports_from, patched, signals_handled
+from async_kernel.runtime.patches import imports_from, patched
 
 
 def test_patches_are_undone_in_reverse_even_after_an_error() -> None:
@@ -31,15 +30,6 @@ def test_a_missing_attribute_leaves_what_came_before_as_it_was() -> None:
     with pytest.raises(AttributeError), patched([(thing, "a", 2), (thing, "b", 3)]):
         pass
     assert thing.a == 1
-
-
-def test_signal_handlers_are_put_back() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    seen: list[int] = []
-    with signals_handled({signal.SIGTERM: lambda number, _: seen.append(number)}):
-        signal.raise_signal(signal.SIGTERM)
-    assert seen == [signal.SIGTERM]
-    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_imports_from_folders_for_one_thread(tmp_path: Path) -> None:

@@ -36,6 +36,24 @@ def test_run_returns_the_value_and_passes_the_arguments(anyio_backend: Any):
     assert event_loops.running_backend() is None
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere libraries are found without a process")
+def test_trio_is_loaded_without_a_process():
+    """Each start on trio would wait for `ldconfig`."""
+    code = """
+import sys
+sys.addaudithook(lambda event, _: print(event) if event in ("subprocess.Popen", "os.fork", "os.posix_spawn") else None)
+from async_kernel.scheduling.event_loops import driver
+import ctypes.util
+before = ctypes.util.find_library
+driver("trio")
+assert ctypes.util.find_library is before
+from trio._core import _thread_cache
+print(_thread_cache.set_os_thread_name is not None)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "True\n"
+
+
 def test_uvloop_is_used_where_it_is_asked_for_and_only_there():
     async def name() -> str:
         return type(asyncio.get_running_loop()).__module__

@@ -145,7 +145,10 @@ async def test_the_same_as_jedi(bench: Bench, monkeypatch: pytest.MonkeyPatch) -
     quick = {code: answers(await bench.shell.do_complete_request(code)) for code in codes}
     monkeypatch.setattr(lookup, "live_name", lambda *_: "")
     for code in codes:
-        assert quick[code] == answers(await bench.shell.do_complete_request(code)), code
+        start, end, matches = answers(await bench.shell.do_complete_request(code))
+        # IPython stops asking jedi for types when that takes long, as it does on a busy machine.
+        types = dict(quick[code][2])
+        assert quick[code] == (start, end, [(m, types.get(m) if t == "<unknown>" else t) for m, t in matches]), code
 
 
 @pytest.mark.anyio

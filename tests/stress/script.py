@@ -113,6 +113,16 @@ QUESTIONS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
 STATUS: Final = {"is_complete_request": "incomplete"}
 
 
+DEBUG: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
+    ("debugInfo", {}),
+    ("dumpCell", {"code": "print('never run')"}),
+    ("inspectVariables", {}),
+    ("richInspectVariables", {"variableName": "stress_target"}),
+    ("modules", {}),
+)
+"What a debugger may ask before a session has begun."
+
+
 class Script:
     """The requests of one seed.
 
@@ -251,6 +261,10 @@ class _Writer:
         )
 
     def control(self, n: int, client: int) -> Step:
+        if self.chance.random() < 0.3:
+            command, arguments = self.chance.choice(DEBUG)
+            content = {"type": "request", "seq": n, "command": command, "arguments": arguments}
+            return Step(n, client, "debug_request", content, "control")
         msg_type = self.chance.choice(("kernel_info_request", "list_subshell_request", "comm_info_request"))
         return Step(n, client, msg_type, {}, "control")
 
