@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 from weakref import WeakKeyDictionary, ref
 
 from async_kernel.errors import ClientError
+from async_kernel.protocol.messages import error_content
 from async_kernel.runtime.comm_lanes import CommLane
 from async_kernel.runtime.messenger import Messenger
 from async_kernel.scheduling.host import StartError
@@ -161,12 +162,13 @@ class Dispatch:
         if msg_type in COMM_TYPES:
             self._comm_calls[loop] = ref(call)  # It keeps its loop: nothing here may keep both.
 
-    @staticmethod
-    def _in_thread(run: Any, handler: HandlerType, job: Job[Any], caller: Lanes) -> None:
+    def _in_thread(self, run: Any, handler: HandlerType, job: Job[Any], caller: Lanes) -> None:
         """Run it in a worker. Where there can't be one (no descriptors, no threads), it is answered with the reason."""
 
         def refuse(error: BaseException) -> None:
             async def refusing(_: Job[Any]) -> Content | None:
+                if job["msg"]["header"]["msg_type"] == MsgType.execute_request:  # Frontends show no error of a reply.
+                    self._messenger.publish("error", error_content(error), parent=job["msg"])
                 raise error
 
             run_now(run(refusing, job))

@@ -217,8 +217,9 @@ def test_every_descriptor_is_taken(start_kernel: Start, profile: str) -> None:
     except OSError as error: print(error.errno)
     """
     assert ok(kernel, code) == "24\n"
-    reply, _ = kernel.run("# thread\n1")
+    reply, published = kernel.run("# thread\n1")
     assert "Too many open files" in reply["content"]["evalue"]
+    assert [each["content"]["ename"] for each in published if each["msg_type"] == "error"] == ["StartError"]
     late = BlockingKernelClient(connection_file=str(kernel.connection_file))
     late.load_connection_file()
     late.start_channels()

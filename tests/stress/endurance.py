@@ -45,7 +45,9 @@ import gc, anyio, comm
 def endurance_target(comm, msg):
     comm.on_msg(lambda msg: comm.send(msg["content"]["data"]))
 comm.get_comm_manager().register_target("endurance", endurance_target)
+await anyio.sleep(0)
 """
+"It also imports what awaiting needs: up to Python 3.12, modules that parse while other threads do may fail."
 CELLS: Final = (
     "pass",
     "print(1)",
