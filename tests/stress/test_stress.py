@@ -98,7 +98,7 @@ def test_a_curve_that_grows_is_not_flat() -> None:
     """A leak of a few hundred bytes a cell would pass."""
     flat = [Usage(50.0 + (n % 3) / 10, 12 + n % 2, 70) for n in range(50)]
     assert Verdict.of(flat).flat(GROWTH)
-    assert not Verdict.of([each._replace(resident=50 + n / 20) for n, each in enumerate(flat)]).flat(GROWTH)
+    assert not Verdict.of([each._replace(resident=50 + n / 15) for n, each in enumerate(flat)]).flat(GROWTH)
     assert not Verdict.of([each._replace(threads=10 + n // 10) for n, each in enumerate(flat)]).flat(GROWTH)
     assert not Verdict.of([each._replace(descriptors=70 + n // 20) for n, each in enumerate(flat)]).flat(GROWTH)
 
