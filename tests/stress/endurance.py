@@ -26,6 +26,8 @@ from tests.stress.link import BrokenError, Link, Received
 FULL: Final = {"executes": 100_000, "comms": 10_000, "subshells": 1_000, "interrupts": 10_000}
 POINTS: Final = 50
 QUARTER: Final = 12
+OBJECTS: Final = 100
+"The same for objects that the collector knows; how many belong to idle workers is chance."
 STORED: Final = 2_000
 "Cells with `store_history`, whose cost is measured apart: what `In` and `Out` keep is the user's."
 GROWTH: Final = 1.0
@@ -37,7 +39,8 @@ WINDOW: Final = 32
 SHORT_GROWTH: Final = 3.0
 "MiB, at a smaller scale: caches fill."
 SETUP: Final = """
-import gc, anyio, comm
+import ctypes, gc, anyio, comm
+trim = getattr(ctypes.CDLL(None), "malloc_trim", lambda _: None)
 def endurance_target(comm, msg):
     comm.on_msg(lambda msg: comm.send(msg["content"]["data"]))
 comm.get_comm_manager().register_target("endurance", endurance_target)
@@ -161,23 +164,36 @@ class Client:
             del self._open[msg_id]
 
 
+class Point(NamedTuple):
+    """What a kernel holds: MiB, threads, descriptors, objects that the collector knows."""
+
+    resident: float
+    threads: int
+    descriptors: int
+    objects: int
+
+    def __str__(self) -> str:
+        return f"{self.resident:8.2f} {self.threads:8} {self.descriptors:12} {self.objects:8}"
+
+
 class Life:
     """What is done with one kernel.
 
     Args:
         client: Sends it.
+        pid: The kernel's process.
         scale: The share of `FULL`.
     """
 
-    def __init__(self, client: Client, scale: float) -> None:
-        self.client = client
+    def __init__(self, client: Client, pid: int, scale: float) -> None:
+        self.client, self.pid = client, pid
         self.counts = {name: max(POINTS, round(count * scale)) // POINTS for name, count in FULL.items()}
         self._cells, self._for_ever = itertools.cycle(CELLS), itertools.cycle(FOR_EVER)
         client.one(cell(SETUP))
         client.all(cell("# thread\nimport time; time.sleep(0.05)") for _ in range(WINDOW))  # as many workers as ever
 
-    def part(self) -> None:
-        """One part of `POINTS`."""
+    def part(self) -> Point:
+        """One part of `POINTS`; what the kernel holds then."""
         client, counts = self.client, self.counts
         client.all(cell(next(self._cells)) for _ in range(counts["executes"]))
         client.all(comm for _ in range(counts["comms"]) for comm in self._comm())
@@ -187,7 +203,14 @@ class Life:
             client.one(Request("delete_subshell_request", {"subshell_id": subshell}, "control"))
         for _ in range(counts["interrupts"]):
             client.interrupt(next(self._for_ever))
-        client.one(cell("_ = gc.collect()"))  # What the collector will take anyhow is not what stays.
+        return self.point()
+
+    def point(self) -> Point:
+        """What the kernel holds, without what the collector will take anyhow, and what malloc keeps for later."""
+        request = cell("_ = gc.collect(), trim(0)")
+        request.content["user_expressions"] = {"objects": "len(gc.get_objects())"}
+        objects = self.client.one(request)["user_expressions"]["objects"]["data"]["text/plain"]
+        return Point(*Usage.of(self.pid), int(objects))
 
     @staticmethod
     def _comm() -> Iterator[Request]:
@@ -202,7 +225,7 @@ def stored(client: Client, pid: int) -> float:
     """KiB that a stored cell costs, which prints nothing and has a small value."""
     before = Usage.of(pid).resident
     client.all(cell(f"value = {n}\nvalue", store=True) for n in range(STORED))
-    client.one(cell("_ = gc.collect()"))
+    client.one(cell("_ = gc.collect(), trim(0)"))
     return (Usage.of(pid).resident - before) * 1024 / STORED
 
 
@@ -221,29 +244,31 @@ class Verdict(NamedTuple):
     resident: float
     threads: int
     descriptors: int
+    objects: int
 
     @classmethod
-    def of(cls, curve: list[Usage]) -> Verdict:
+    def of(cls, curve: list[Point]) -> Verdict:
         early, late = curve[:QUARTER], curve[-QUARTER:]
 
-        def middle(usages: list[Usage]) -> float:
-            return statistics.median(each.resident for each in usages)
+        def middle(points: list[Point], what: str) -> float:
+            return statistics.median(getattr(each, what) for each in points)
 
         # How many workers there are in one moment is chance: what stays is in the median.
         return cls(
-            middle(late) - middle(early),
-            round(statistics.median(each.threads for each in late)) - max(each.threads for each in early),
-            round(statistics.median(each.descriptors for each in late)) - max(each.descriptors for each in early),
+            middle(late, "resident") - middle(early, "resident"),
+            round(middle(late, "threads")) - max(each.threads for each in early),
+            round(middle(late, "descriptors")) - max(each.descriptors for each in early),
+            round(middle(late, "objects") - middle(early, "objects")),
         )
 
     def flat(self, growth: float) -> bool:
-        """Whether it grew less than `growth` MiB, and has no more threads and descriptors."""
-        return self.resident < growth and self.threads <= 0 and self.descriptors <= 0
+        """Whether it grew less than `growth` MiB, and has no more threads, descriptors and (nearly) objects."""
+        return self.resident < growth and self.threads <= 0 and self.descriptors <= 0 and self.objects < OBJECTS
 
     def __str__(self) -> str:
         return (
-            f"{self.resident:+.2f} MiB, {self.threads:+d} threads, {self.descriptors:+d} descriptors "
-            "from the first quarter to the last"
+            f"{self.resident:+.2f} MiB, {self.threads:+d} threads, {self.descriptors:+d} descriptors, "
+            f"{self.objects:+d} objects from the first quarter to the last"
         )
 
 
@@ -269,16 +294,14 @@ def live(profile: str, scale: float, idle: float, folder: Path, say: Callable[[s
 
 
 def _live(target: Target, client: Client, scale: float, idle: float, say: Callable[[str], object]) -> bool:
-    life, began = Life(client, scale), time.perf_counter()
+    life, began = Life(client, target.pid, scale), time.perf_counter()
     say(f"{profile_line(life)}; at first {Usage.of(target.pid)}")
-    curve = list[Usage]()
-    say(f"{'part':>5} {'seconds':>8} {'MiB':>8} {'threads':>8} {'descriptors':>12}")
+    curve = list[Point]()
+    say(f"{'part':>5} {'seconds':>8} {'MiB':>8} {'threads':>8} {'descriptors':>12} {'objects':>8}")
     for number in range(1, POINTS + 1):
-        life.part()
-        curve.append(usage := Usage.of(target.pid))
+        curve.append(point := life.part())
         if number == 1 or number % 5 == 0:
-            row = f"{usage.resident:8.2f} {usage.threads:8} {usage.descriptors:12}"
-            say(f"{number:5} {time.perf_counter() - began:8.1f} {row}")
+            say(f"{number:5} {time.perf_counter() - began:8.1f} {point}")
     verdict, share = Verdict.of(curve), idle_share(target.pid, idle) if idle else 0.0
     flat = verdict.flat(GROWTH if scale >= 1 else SHORT_GROWTH)
     say(f"{'flat' if flat else 'NOT FLAT'}: {verdict}")
