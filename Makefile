@@ -57,6 +57,7 @@ bench: $(BIN)/.installed-bench  ## Measure the kernels side by side (BENCH="--ro
 
 stress: $(BIN)/.installed-test  ## Random requests of several clients, then hostile ones (STRESS="--seed 7 --profile trio")
 	$(BIN)/python -m tests.stress --messages 100000 --hostile 100000 $(STRESS)
+	ASYNC_KERNEL_RESTARTS=100 $(BIN)/python -m pytest -q --timeout 1200 tests/integration/test_faults_processes.py -k killed
 
 endurance: $(BIN)/.installed-test  ## A long life: 100,000 cells, 10,000 comms and interrupts, 1,000 subshells; what stays? (ENDURANCE="--profile trio")
 	$(BIN)/python -m tests.stress.endurance $(ENDURANCE)

@@ -66,6 +66,7 @@ class Dispatch:
         aborts: Hears of each execute request in order of arrival.
         find: The subshell of an id; raises `ClientError` where there is none.
         accepted: Hears of each request that is about to be started, and how.
+        ended: Hears of those that then could not be started.
         refuse: Hears why a request is not: `Reception.refuse`.
         comms: Runs the handlers of comms that are not for a subshell; None: as their run modes say.
     """
@@ -80,6 +81,7 @@ class Dispatch:
         find: Callable[[str], Subshell],
         accepted: Callable[[Job[Any], RunMode], object],
         refuse: Callable[..., object],
+        ended: Callable[[Job[Any]], object] = lambda _: None,
         comms: CommLane | None = None,
     ) -> None:
         self._handlers = handlers
@@ -90,6 +92,7 @@ class Dispatch:
         self._find = find
         self._accepted = accepted
         self._refuse = refuse
+        self._ended = ended
         self._comms = comms
         self._comm_calls: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
@@ -112,14 +115,22 @@ class Dispatch:
             subshell_id = None if msg_type in CONTROL_TYPES else subshell_of(job)
             subshell = None if subshell_id is None else self._find(subshell_id)
         except Exception as error:  # noqa: BLE001 - a request that can't be served is answered, whatever was wrong
-            self._refuse("not served", "refused %s on the %s channel: %s", name, socket_id.name, error)
-            with self._messenger.exchange(job) as exchange:
-                exchange.fail(error)
+            self._fail(job, error)
             return
         if msg_type is MsgType.execute_request:
             self._aborts.received(job)
         self._accepted(job, mode)
-        self._start(msg_type, mode, handler, job, subshell)
+        try:
+            self._start(msg_type, mode, handler, job, subshell)
+        except (MemoryError, RuntimeError) as error:  # There can't be another thread now.
+            self._ended(job)
+            self._fail(job, error)
+
+    def _fail(self, job: Job[Any], error: Exception) -> None:
+        name, channel = job["msg"]["header"]["msg_type"], job["socket_id"].name
+        self._refuse("not served", "refused %s on the %s channel: %s", name, channel, error or type(error).__name__)
+        with self._messenger.exchange(job) as exchange:
+            exchange.fail(error)
 
     def _start(
         self,

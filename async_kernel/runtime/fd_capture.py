@@ -1,6 +1,7 @@
 """`capture_fds`: what C code and child processes write to the file descriptors 1 and 2 goes to the cell too.
 
-While it is captured, each descriptor is the end of a pipe that a thread reads. `sys.__stdout__` and `sys.__stderr__`,
+While it is captured, each descriptor is the end of a pipe that a thread reads; while C code keeps the GIL, and with it
+that thread from reading, another process does (`fd_rescue`). `sys.__stdout__` and `sys.__stderr__`,
 and with them the log, the messages on the kernel's life and faulthandler, stay at the terminal.
 """
 
@@ -19,8 +20,11 @@ import time
 import weakref
 from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
+from importlib.machinery import ExtensionFileLoader
 from typing import Any, Final, Self, TypeAlias
 
+from async_kernel.runtime.fd_rescue import Rescue
+from async_kernel.runtime.patches import Patch, patched
 from async_kernel.scheduling.context import addressee
 from async_kernel.threads import KernelThread
 from async_kernel.typing import Job
@@ -35,14 +39,15 @@ __all__ = ["FdCapture"]
 log = logging.getLogger("async_kernel")
 
 PIPE_BYTES: Final = 1 << 20
-"""What a pipe holds; Linux allows everybody so much. C code that keeps the GIL keeps the reader from reading too, so it
-would wait for ever if it wrote more at once."""
+"What a pipe holds; Linux allows everybody so much. Who writes more waits for the reader."
 READ_BYTES: Final = 1 << 16
 JOIN_SECONDS: Final = 1.0
 "How long the thread may take to end; it may wait for a slow client."
 DRAIN_SECONDS: Final = 12.0
 """For so long a cell's end waits for its output: longer than a slow client may keep the thread, but not for ever, as a
 finalizer may flush while its own thread has a lock that publishing needs."""
+SILENT: Final = frozenset({"msgspec", "uvloop", "winloop", "zmq"})
+"Extension modules that the kernel itself uses, and that never write to the descriptors."
 LOOK_SECONDS: Final = 0.1
 "After so long, who waits for the thread looks whether it lives."
 
@@ -77,6 +82,27 @@ class _Stream:
         except BlockingIOError:
             return b""
 
+    def reopen(self) -> bool:
+        """Capture the descriptor again, which somebody has closed; False where it has been given to something else.
+
+        Whatever is opened next would get its number, and what child processes print would be written there.
+        """
+        if fcntl is None:
+            return False
+        try:
+            os.fstat(self.descriptor)
+        except OSError:
+            writer = os.open(f"/proc/self/fd/{self.reader}", os.O_WRONLY)
+            if writer != self.descriptor:
+                ours = fcntl.fcntl(writer, fcntl.F_DUPFD, self.descriptor)
+                os.close(writer)
+                if ours != self.descriptor:
+                    os.close(ours)
+                    return False
+            os.set_inheritable(self.descriptor, True)
+            return True
+        return False
+
     def restore(self) -> None:
         os.dup2(self.real, self.descriptor, self.inheritable)
 
@@ -91,10 +117,14 @@ class FdCapture:
     Args:
         writes: Writes text to the cells, by descriptor.
         owner: The job that the text belongs to; None: it goes where it would have gone without this.
+        crashes: Whether the stacks of a crash go to the real stderr; else somebody else sees to it.
     """
 
-    def __init__(self, writes: Mapping[int, Write], owner: Callable[[], Job[Any] | None]) -> None:
+    def __init__(
+        self, writes: Mapping[int, Write], owner: Callable[[], Job[Any] | None], *, crashes: bool = True
+    ) -> None:
         self._writes = writes
+        self._crashes = crashes
         self._owner = owner
         self._streams: list[_Stream] = []
         self._passed = threading.Condition()
@@ -103,6 +133,7 @@ class FdCapture:
         self._stack = ExitStack()
         self._wake: tuple[int, int] = (-1, -1)
         self._thread: threading.Thread | None = None
+        self._rescue: Rescue | None = None
 
     def __enter__(self) -> Self:
         if os.name != "posix":
@@ -122,9 +153,13 @@ class FdCapture:
             self._streams.append(stream)
             stack.callback(stream.close)
             stack.enter_context(_pointed(real, descriptor, stream.real))
+        errors = next((each.real for each in self._streams if each.descriptor == 2), 2)
+        self._rescue = Rescue([each.reader for each in self._streams], errors)
+        stack.callback(self._rescue.close)
         stack.callback(self._stop)
-        if (errors := next((each.real for each in self._streams if each.descriptor == 2), None)) is not None:
+        if self._crashes and errors != 2:
             stack.enter_context(_crashes_told(errors))
+        stack.enter_context(patched(_rescue_patches(self._start_rescue)))
         _captures.add(self)
         self._thread = KernelThread(target=self._read, name="FdCapture")
         self._thread.start()
@@ -134,6 +169,13 @@ class FdCapture:
         _captures.discard(self)
         self._stack.close()
         self._streams = []
+
+    def _start_rescue(self) -> None:
+        if self._rescue is not None:
+            try:
+                self._rescue.start()
+            except OSError as error:
+                log.info("C code that keeps the GIL and prints more than %d bytes may hang: %s", PIPE_BYTES, error)
 
     def _stop(self) -> None:
         for stream in self._streams:
@@ -162,6 +204,8 @@ class FdCapture:
                 self._passed.wait(LOOK_SECONDS)
 
     def _readable(self) -> bool:
+        if self._rescue is not None and self._rescue.waiting:
+            return True
         poll = select.poll()
         for stream in self._streams:
             poll.register(stream.reader, select.POLLIN)
@@ -175,46 +219,69 @@ class FdCapture:
         poll.register(self._wake[0], select.POLLIN)
         for stream in self._streams:
             poll.register(stream.reader, select.POLLIN)
+        if _has_foreign_code():
+            self._start_rescue()
         while self._wake[0] not in (ready := dict(poll.poll())):
-            for descriptor, events in ready.items():
-                if not events & select.POLLIN:  # A cell has closed the descriptor, and so has everybody else.
-                    poll.unregister(descriptor)
             try:
+                for stream in self._streams:
+                    events = ready.get(stream.reader, select.POLLIN)
+                    if not events & select.POLLIN:  # A cell has closed the descriptor, and so has everybody else.
+                        self._reopen(stream, poll)
                 self._pass()
             except Exception:
                 log.exception("what was written to the file descriptors 1 and 2 could not be published")
+
+    def _reopen(self, stream: _Stream, poll: select.poll) -> None:
+        if not stream.reopen():
+            poll.unregister(stream.reader)
+        elif (job := self._owner()) is not None:
+            number = stream.descriptor
+            with _to(job):
+                self._writes[2](f"the file descriptor {number} was closed; what programs write there is shown again\n")
 
     def _pass(self) -> None:
         with self._passed:
             self._passing = True
         try:
-            for stream in self._streams:
-                self._pass_on(stream)
+            for index, stream in enumerate(self._streams):
+                self._pass_on(index, stream)
         finally:
             with self._passed:
                 self._passing = False
                 self._passes += 1
                 self._passed.notify_all()
 
-    def _pass_on(self, stream: _Stream) -> None:
+    def _pass_on(self, index: int, stream: _Stream) -> None:
+        rescue = self._rescue
+        assert rescue is not None
         # No more than a pipe holds: a child process may write for ever.
         left = PIPE_BYTES
-        while left > 0 and (data := stream.read()):
-            left -= len(data)
-            job = self._owner()
-            if job is None:
-                _write_all(stream.real, data)
-                continue
-            token = addressee.set(job)
+        while left > 0:
+            rescue.turn()
+            if not (data := rescue.kept(index)):
+                if not (data := stream.read()):
+                    return
+                left -= len(data)
+            rescue.publishing(True)
             try:
-                stream.write(stream.decoder.decode(data))
+                self._write(stream, data)
             finally:
-                addressee.reset(token)
+                rescue.publishing(False)
+
+    def _write(self, stream: _Stream, data: bytes) -> None:
+        job = self._owner()
+        if job is None:
+            _write_all(stream.real, data)
+            return
+        with _to(job):
+            stream.write(stream.decoder.decode(data))
 
     def forget(self) -> None:
         """Close the ends that are read, in a child process after a fork: they are the parent's to read."""
         for stream in self._streams:
             os.close(stream.reader)
+        if self._rescue is not None:
+            self._rescue.close()
         self._streams = []
         self._passed = threading.Condition()  # A thread of the parent may have held it.
 
@@ -224,6 +291,49 @@ def _widen(pipe: int) -> None:
     if fcntl is not None and set_size is not None:
         with contextlib.suppress(OSError):  # The user's share of pipe memory is used up: it stays as it is.
             fcntl.fcntl(pipe, set_size, PIPE_BYTES)
+
+
+@contextmanager
+def _to(job: Job[Any]) -> Generator[None]:
+    token = addressee.set(job)
+    try:
+        yield
+    finally:
+        addressee.reset(token)
+
+
+def _is_foreign(module: str) -> bool:
+    """Whether an extension module may write, as far as is known: it is neither Python's own nor one that we use."""
+    root = module.partition(".")[0]
+    return not (root in sys.stdlib_module_names or root in SILENT) or root == "_ctypes"
+
+
+def _has_foreign_code() -> bool:
+    """Whether startup code has imported some already."""
+    loaded = ((name, getattr(module, "__spec__", None)) for name, module in tuple(sys.modules.items()))
+    return any(
+        isinstance(getattr(spec, "loader", None), ExtensionFileLoader) and name != "_ctypes" and _is_foreign(name)
+        for name, spec in loaded
+    )
+
+
+def _rescue_patches(needed: Callable[[], object]) -> list[Patch]:
+    """What calls `needed()` before code of others is loaded that may write while it keeps the GIL."""
+
+    def watched(original: Callable[..., Any], is_it: Callable[[Any], bool]) -> Callable[..., Any]:
+        def load(self: Any, what: Any = None, *args: Any, **options: Any) -> Any:
+            __tracebackhide__ = True
+            if is_it(what):
+                needed()
+            return original(self, what, *args, **options)
+
+        return load
+
+    create = watched(ExtensionFileLoader.create_module, lambda spec: _is_foreign(spec.name))
+    patches: list[Patch] = [(ExtensionFileLoader, "create_module", create)]
+    if (ctypes := sys.modules.get("ctypes")) is not None:  # trio has imported it.
+        patches.append((ctypes.CDLL, "__init__", watched(ctypes.CDLL.__init__, lambda _: True)))
+    return patches
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
@@ -245,9 +355,10 @@ def _pointed(stream: Any, before: int, to: int) -> Generator[None]:
     try:
         yield
     finally:
-        stream.flush()
-        raw.__init__(before, "w", closefd=False)
-        raw.name = name  # pyright: ignore[reportAttributeAccessIssue]  # Python itself sets it: <stdout>
+        if not stream.closed:  # By a cell, then.
+            stream.flush()
+            raw.__init__(before, "w", closefd=False)
+            raw.name = name  # pyright: ignore[reportAttributeAccessIssue]  # Python itself sets it: <stdout>
 
 
 @contextmanager

@@ -29,6 +29,7 @@ __all__ = [
     "as_backend",
     "default_options",
     "driver",
+    "instead_of_next_step",
     "outside_loop",
     "run",
     "running_backend",
@@ -99,6 +100,7 @@ class Driver(Protocol):
     def absorb(self) -> bool: ...
     def shield(self, seconds: float) -> AbstractContextManager[Any]: ...
     def outside(self) -> AbstractContextManager[Any]: ...
+    def instead_of_next_step(self, func: Callable[[], object]) -> Callable[[], None]: ...
 
 
 _MODULES: Final = {
@@ -261,3 +263,11 @@ def outside_loop() -> AbstractContextManager[Any]:
         RuntimeError: No event loop runs in this thread.
     """
     return this_driver().outside()
+
+
+def instead_of_next_step(func: Callable[[], object]) -> Callable[[], None] | None:
+    """What is to be called in a child of a fork, so that `func`, which ends the process, is called when this step ends.
+
+    Call this before the fork: asyncio knows no running loop in the child. None where no event loop runs.
+    """
+    return None if (backend := running_backend()) is None else driver(backend).instead_of_next_step(func)

@@ -178,10 +178,15 @@ class LoopHost:
             raise RuntimeError(f"start_sync: {self!r} was started already")
         if self._new_thread:
             self._state = CallerState.start_sync
-            options: dict[str, Any] = {"backend": self.backend, "backend_options": self.backend_options}
             try:
-                self._thread = event_loops.start_thread(self._host, name=self.name, **options, ended=self._thread_ended)
-            except BaseException:  # No more threads.
+                self._thread = event_loops.start_thread(
+                    self._host,
+                    name=self.name,
+                    backend=self.backend,
+                    backend_options=self.backend_options,
+                    ended=self._thread_ended,
+                )
+            except BaseException:  # There can't be another thread now: nobody is to wait for its end.
                 self._gone()
                 raise
             return

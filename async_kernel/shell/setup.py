@@ -16,6 +16,7 @@ from IPython.utils import PyColorize
 
 from async_kernel.shell.commands import Commands
 from async_kernel.shell.display import CellPayloads
+from async_kernel.shell.events import Events
 from async_kernel.shell.formatting import quick_format
 from async_kernel.shell.history import HistoryMode, KernelHistory
 from async_kernel.shell.outstream import Output
@@ -119,6 +120,13 @@ class KernelSetup(Commands):
         # On the instance: a subclass of a class with traits costs a millisecond when it is made.
         formatter: Any = self.display_formatter
         formatter.format = quick_format(formatter)
+
+    def init_events(self) -> None:
+        """Make what calls the callbacks of events."""
+        super().init_events()
+        events = Events(self, {})
+        events.callbacks = self.events.callbacks
+        self.events = events
 
     def init_environment(self) -> None:
         """Tell the programs that cells start about the frontend."""

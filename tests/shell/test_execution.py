@@ -353,12 +353,28 @@ async def test_an_event_handler_that_fails(bench: Bench) -> None:
     """One broken extension would break every cell."""
 
     def fail() -> None:
-        raise KernelInterruptError
+        raise KeyboardInterrupt
 
     bench.shell.events.register("pre_execute", fail)
     reply = await bench.run("3")
     assert reply["status"] == "ok"
     assert bench.published.of("execute_result")
+
+
+async def test_an_event_handler_that_is_interrupted(bench: Bench) -> None:
+    """The interrupt would end a figure that is drawn, say, and the cell would go on as if nobody had asked."""
+    called: list[str] = []
+
+    def interrupted() -> None:
+        raise KernelInterruptError("interrupted")
+
+    bench.shell.events.register("pre_execute", interrupted)
+    bench.shell.events.register("pre_execute", lambda: called.append("the next"))
+    reply = await bench.run("3")
+    assert (reply["status"], reply["ename"]) == ("error", "KernelInterruptError")
+    assert called == ["the next"]
+    assert not bench.published.of("execute_result")
+    assert "Error in callback" not in bench.published.text()
 
 
 async def test_transformers_that_refuse(bench: Bench) -> None:
