@@ -183,10 +183,13 @@ class Log:
 
     def _open(self) -> None:
         self._ending.wait(LOG_DELAY_SECONDS)
-        with imports_from(self._sys_path):
-            from async_kernel.runtime.deaths import prune_deaths
-            from async_kernel.runtime.log_file import SUFFIX, LogFile, log_folder, prune  # when the kernel is ready
-
+        try:
+            with imports_from(self._sys_path):
+                from async_kernel.runtime.deaths import prune_deaths
+                from async_kernel.runtime.log_file import SUFFIX, LogFile, log_folder, prune  # when the kernel is ready
+        except OSError as error:  # A cell has taken every descriptor.
+            log.warning("the kernel goes on without a log: %s", error)
+            return
         path, info = self._connection.path, self._connection.info
         keys = (key.decode("utf-8", "replace") for key in (info.key, info.curve_secretkey) if key)
         self._file = LogFile(log_folder() / (path.stem + SUFFIX), keys)

@@ -74,7 +74,7 @@ ROOMS: Mapping[str, Room] = {
         "compiler transform awaits tracebacks formatting events forks outstream display history completion lookup "
         "process_state startup execution children commands packages command_magics timing_magics loop_magics "
         "magics subshell_magics setup interactive subshell subshells",
-        3100,
+        3250,
     ),
     "debugger": Room((3, 0), "anyio debugpy", "cells client stack variables debugger", 700),
     "comm": Room((3, 0), "comm", lines=120),
@@ -144,6 +144,7 @@ LAZY: Mapping[tuple[str, str], str] = {
     ("cli.check", "jupyter_client.blocking.client"): "150 ms, and where it is broken, the check says so",
     ("cli.interpreter", "subprocess"): "only where a process can't become another",
     ("cli.start", "async_kernel.launch"): "it imports zmq, and the verbs that only list do without",
+    ("shell.history", "sqlite3"): "8 ms, when there is something to write; and a Python may be without it",
     ("shell.tracebacks", "pygments.formatters.terminal256"): "40 ms, with the first traceback",
     ("shell.tracebacks", "pygments.lexers.python"): "40 ms, with the first traceback",
     ("shell.tracebacks", "stack_data.core"): "40 ms, with the first traceback",

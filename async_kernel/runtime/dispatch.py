@@ -10,8 +10,10 @@ from weakref import WeakKeyDictionary, ref
 
 from async_kernel.errors import ClientError
 from async_kernel.protocol.jsonable import shown
+from async_kernel.protocol.messages import error_content
 from async_kernel.runtime.comm_lanes import CommLane
 from async_kernel.runtime.messenger import Messenger
+from async_kernel.scheduling.host import StartError
 from async_kernel.shell.subshells import lane
 from async_kernel.typing import Content, HandlerType, Job, MsgType, RunMode, SocketID
 
@@ -158,7 +160,7 @@ class Dispatch:
         if mode is RunMode.queue or (mode is RunMode.direct and msg_type in COMM_TYPES):
             self._queue(msg_type, run, handler, job, loop)
         elif mode is RunMode.thread:
-            caller.to_thread(run, handler, job)  # The workers are those of all shells.
+            self._in_thread(run, handler, job, caller)  # The workers are those of all shells.
         else:
             loop.call_direct(run, handler, job)
 
@@ -171,6 +173,28 @@ class Dispatch:
         call = loop.queue_call(run, handler, job, key=key)
         if msg_type in COMM_TYPES:
             self._comm_calls[loop] = ref(call)  # It keeps its loop: nothing here may keep both.
+
+    def _in_thread(self, run: Any, handler: HandlerType, job: Job[Any], caller: Lanes) -> None:
+        """Run it in a worker. Where there can't be one (no descriptors, no threads), it is answered with the reason."""
+
+        def refuse(error: BaseException) -> None:
+            async def refusing(_: Job[Any]) -> Content | None:
+                if job["msg"]["header"]["msg_type"] == MsgType.execute_request:  # Frontends show no error of a reply.
+                    self._messenger.publish("error", error_content(error), parent=job["msg"])
+                raise error
+
+            run_now(run(refusing, job))
+
+        def ended(call: Any) -> None:
+            if not call.cancelled() and isinstance(error := call.exception(), StartError):
+                refuse(error)
+
+        try:
+            call = caller.to_thread(run, handler, job)
+        except Exception as error:  # noqa: BLE001 - whatever it was: there is somebody who waits for an answer
+            refuse(error)
+        else:
+            call.add_done_callback(ended)
 
     async def _run_in(self, subshell: Subshell, handler: HandlerType, job: Job[Any]) -> None:
         try:

@@ -97,7 +97,7 @@ async def life(
         stack.enter_context(_process_patched(kernel, parts))
         parts.shell = stack.enter_context(_open_shell(kernel, parts, backend))
         parts.subshells = SubshellManager(
-            parts.shell, shell_caller, kernel.subshell_namespace, when_ended=parts.aborts.forget
+            parts.shell, shell_caller, kernel.subshell_namespace, when_ended=parts.forget_subshell
         )
         stack.callback(parts.debugging.close)
         stack.callback(parts.subshells.stop_all_subshells, force=True)

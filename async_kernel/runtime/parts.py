@@ -179,6 +179,11 @@ class Parts:
             self.jobs.end(job)
             current_job.reset(token)
 
+    def forget_subshell(self, subshell_id: str) -> None:
+        """A subshell has ended: nothing of it is kept."""
+        self.aborts.forget(subshell_id)
+        self.variables.forget(subshell_id)
+
     async def execute(self, job: Job[Any]) -> Content:
         """Run a cell; where an earlier error aborts it, say so."""
         if self._stopping or self.aborts.covers(job):

@@ -230,9 +230,11 @@ def start_thread(
     name: str | None = None,
     backend: str = Backend.asyncio,
     backend_options: dict[str, Any] | None = None,
-    ended: Callable[[], object] | None = None,
+    ended: Callable[[BaseException | None], object] = lambda _: None,
 ) -> threading.Thread:
-    """Start a daemon thread that does `run(func, *args)` in an empty context, then calls `ended()`; returns the thread.
+    """Start a daemon thread that does `run(func, *args)` in an empty context; returns the thread.
+
+    Then it calls `ended` with what `run` has raised (there may be no descriptors left for a loop), or None.
 
     Raises:
         SetupError: The backend's package is not installed.
@@ -242,9 +244,10 @@ def start_thread(
     def target() -> None:
         try:
             run(func, *args, backend=backend, backend_options=backend_options)
-        finally:
-            if ended is not None:
-                ended()
+        except BaseException as exc:
+            ended(exc)
+            raise
+        ended(None)
 
     thread = threading.Thread(target=contextvars.Context().run, args=(target,), name=name, daemon=True)
     thread.start()

@@ -25,7 +25,7 @@ from async_kernel.scheduling.context import current_job
 from async_kernel.scheduling.event_loops import outside_loop
 from async_kernel.scheduling.sections import BORDERS, Stepped, guarded
 from async_kernel.shell.awaits import insert_awaits
-from async_kernel.shell.compiler import KernelCompiler, split_at_futures
+from async_kernel.shell.compiler import KernelCompiler, again, split_at_futures
 from async_kernel.shell.forks import end_child
 from async_kernel.shell.tracebacks import awaiting
 from async_kernel.shell.transform import transform
@@ -54,6 +54,10 @@ NOT_SHOWN: Final = USER_CODE | BORDERS
 "What stands between the kernel and the code of a cell in a traceback."
 LATE_SECONDS: Final = 0.05
 "A cell that awaits has been cancelled so long after its time is over."
+
+
+def anyio_scope(deadline: float) -> anyio.CancelScope:
+    return anyio.CancelScope(deadline=deadline)
 
 
 class Running:
@@ -206,7 +210,8 @@ class Running:
         where: TracebackType | None = None
         # The loop's own clock is asked here and no earlier: most cells don't await, and anyio's backend costs 25 ms.
         deadline = anyio.current_time() + self.deadline - time.monotonic() if self.timeout else math.inf
-        with anyio.CancelScope(deadline=deadline) as self.scope:
+        # The first time it imports more of anyio, which parses its own modules for that.
+        with again(anyio_scope, deadline) as self.scope:
             if self.interrupted:
                 self.scope.cancel()
             try:

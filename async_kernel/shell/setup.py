@@ -6,7 +6,7 @@ import atexit
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from IPython.core import page
 from IPython.core.interactiveshell import InteractiveShell
@@ -21,7 +21,7 @@ from async_kernel.shell.formatting import quick_format
 from async_kernel.shell.history import HistoryMode, KernelHistory
 from async_kernel.shell.outstream import Output
 from async_kernel.shell.process_state import ENVIRONMENT, ProcessState
-from async_kernel.shell.startup import load_config, open_profile, run_startup
+from async_kernel.shell.startup import load_config, open_profile, remove_temporary, run_startup
 from async_kernel.shell.tracebacks import Tracebacks
 
 __all__ = ["KernelSetup"]
@@ -180,6 +180,7 @@ class KernelSetup(Commands):
         history: Any = self.history_manager
         history.end_session()
         history.close()
+        remove_temporary(cast("Any", self).profile_dir)
         self._atexit_once_called = True  # What it does otherwise is to empty the namespaces; they are released by now.
         self.atexit_operations()
         if getattr(InteractiveShell, "_instance", None) is self:

@@ -97,6 +97,8 @@ async def test_a_plain_thread_uses_the_workers():
 
 
 class FakeWorker:
+    running = True
+
     """A worker without a thread; `tick` runs what it was told to run later."""
 
     def __init__(self) -> None:
