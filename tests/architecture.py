@@ -83,10 +83,10 @@ ROOMS: Mapping[str, Room] = {
         (4, 0),
         "traitlets anyio msgspec comm jupyter_core",
         "settings kernel_settings identity gui kernel_log log_file record_layout deaths messenger patches recorder "
-        "signals forks interrupts handlers fd_rescue fd_capture output_limit publishing input_requests reception "
-        "timing usage variables exposure connection comm_lanes dispatch jobs failures threads background debugging "
-        "watchdog parts lifecycle",
-        3850,
+        "signals forks interrupts handlers fd_rescue foreign_code fd_capture output_limit publishing input_requests "
+        "reception timing usage variables exposure connection comm_lanes dispatch jobs failures threads background "
+        "debugging watchdog parts lifecycle",
+        3900,
     ),
     "kernel": Room((4, 1), "traitlets anyio"),
     # floor 5: application
@@ -165,7 +165,7 @@ LAZY: Mapping[tuple[str, str], str] = {
     ("runtime.debugging", "async_kernel.debugger.debugger"): "only where a client debugs",
     ("runtime.debugging", "pdb"): "10 ms, only where a cell calls `breakpoint()`",
     ("config.layers", "async_kernel.config.yaml_tree"): "PyYAML costs 12 ms: only for what the plain reader leaves",
-    ("runtime.fd_rescue", "mmap"): "only where a cell loads C code of others",
+    ("runtime.fd_capture", "async_kernel.runtime.fd_rescue"): "only where a cell loads C code of others",
     ("scheduling.gui", "tkinter"): "only where it is used",
     ("runtime.gui", "async_kernel.scheduling.gui"): "selectors of a GUI's own: only where there is one",
     ("scheduling.sections", "ctypes"): "5 ms, only where a thread is interrupted",

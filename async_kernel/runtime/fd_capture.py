@@ -19,12 +19,11 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Generator, Mapping
-from contextlib import ExitStack, contextmanager
-from importlib.machinery import ExtensionFileLoader
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any, Final, Self, TypeAlias
 
-from async_kernel.runtime.fd_rescue import Rescue
-from async_kernel.runtime.patches import Patch, patched
+from async_kernel.runtime.foreign_code import has_foreign_code, told_of_foreign_code
+from async_kernel.runtime.patches import patched
 from async_kernel.scheduling.context import addressee
 from async_kernel.threads import KernelThread
 from async_kernel.typing import Job
@@ -46,8 +45,8 @@ JOIN_SECONDS: Final = 1.0
 DRAIN_SECONDS: Final = 12.0
 """For so long a cell's end waits for its output: longer than a slow client may keep the thread, but not for ever, as a
 finalizer may flush while its own thread has a lock that publishing needs."""
-SILENT: Final = frozenset({"msgspec", "uvloop", "winloop", "zmq"})
-"Extension modules that the kernel itself uses, and that never write to the descriptors."
+END, AGAIN = b"x", b"?"
+"What the thread is told: that it is over, and to try again to capture what is lost."
 LOOK_SECONDS: Final = 0.1
 "After so long, who waits for the thread looks whether it lives."
 
@@ -92,16 +91,20 @@ class _Stream:
         try:
             os.fstat(self.descriptor)
         except OSError:
-            writer = os.open(f"/proc/self/fd/{self.reader}", os.O_WRONLY)
-            if writer != self.descriptor:
-                ours = fcntl.fcntl(writer, fcntl.F_DUPFD, self.descriptor)
-                os.close(writer)
-                if ours != self.descriptor:
-                    os.close(ours)
-                    return False
-            os.set_inheritable(self.descriptor, True)
-            return True
-        return False
+            try:
+                writer = os.open(f"/proc/self/fd/{self.reader}", os.O_WRONLY)
+            except OSError:  # There can't be more descriptors, or this is not Linux.
+                return False
+        else:
+            return False
+        if writer != self.descriptor:
+            ours = fcntl.fcntl(writer, fcntl.F_DUPFD, self.descriptor)
+            os.close(writer)
+            if ours != self.descriptor:
+                os.close(ours)
+                return False
+        os.set_inheritable(self.descriptor, True)
+        return True
 
     def restore(self) -> None:
         os.dup2(self.real, self.descriptor, self.inheritable)
@@ -133,7 +136,12 @@ class FdCapture:
         self._stack = ExitStack()
         self._wake: tuple[int, int] = (-1, -1)
         self._thread: threading.Thread | None = None
-        self._rescue: Rescue | None = None
+        self._rescue: Any = None
+        "A `Rescue`, from when there may be code that needs it."
+        self._rescue_lock = threading.Lock()
+        self._errors = 2
+        self._lost: set[_Stream] = set()
+        "Whose descriptors are something else's now."
 
     def __enter__(self) -> Self:
         if os.name != "posix":
@@ -153,13 +161,12 @@ class FdCapture:
             self._streams.append(stream)
             stack.callback(stream.close)
             stack.enter_context(_pointed(real, descriptor, stream.real))
-        errors = next((each.real for each in self._streams if each.descriptor == 2), 2)
-        self._rescue = Rescue([each.reader for each in self._streams], errors)
-        stack.callback(self._rescue.close)
+        self._errors = next((each.real for each in self._streams if each.descriptor == 2), 2)
+        stack.callback(self._close_rescue)
         stack.callback(self._stop)
-        if self._crashes and errors != 2:
-            stack.enter_context(_crashes_told(errors))
-        stack.enter_context(patched(_rescue_patches(self._start_rescue)))
+        if self._crashes and self._errors != 2:
+            stack.enter_context(_crashes_told(self._errors))
+        stack.enter_context(patched(told_of_foreign_code(self._start_rescue)))
         _captures.add(self)
         self._thread = KernelThread(target=self._read, name="FdCapture")
         self._thread.start()
@@ -171,16 +178,26 @@ class FdCapture:
         self._streams = []
 
     def _start_rescue(self) -> None:
-        if self._rescue is not None:
+        with self._rescue_lock:
+            if self._rescue is not None or not self._streams:
+                return
+            from async_kernel.runtime.fd_rescue import Rescue  # only where there is code that needs it
+
+            rescue = Rescue([each.reader for each in self._streams], self._errors)
             try:
-                self._rescue.start()
+                rescue.start()
             except OSError as error:
                 log.info("C code that keeps the GIL and prints more than %d bytes may hang: %s", PIPE_BYTES, error)
+            self._rescue = rescue
+
+    def _close_rescue(self) -> None:
+        if self._rescue is not None:
+            self._rescue.close()
 
     def _stop(self) -> None:
         for stream in self._streams:
             stream.restore()
-        os.write(self._wake[1], b"x")
+        os.write(self._wake[1], END)
         if self._thread is not None:
             self._thread.join(JOIN_SECONDS)
             if self._thread.is_alive():
@@ -195,6 +212,8 @@ class FdCapture:
         """
         if not self._streams or threading.current_thread() is self._thread:
             return
+        if self._lost:
+            os.write(self._wake[1], AGAIN)
         deadline = time.monotonic() + DRAIN_SECONDS
         with self._passed:
             wanted = self._passes + 1 + self._passing
@@ -207,9 +226,11 @@ class FdCapture:
         if self._rescue is not None and self._rescue.waiting:
             return True
         poll = select.poll()
+        lost = tuple(self._lost)
         for stream in self._streams:
-            poll.register(stream.reader, select.POLLIN)
-        return any(events & select.POLLIN for _, events in poll.poll(0))
+            if stream not in lost:
+                poll.register(stream.reader, select.POLLIN)
+        return bool(poll.poll(0))
 
     def _reads(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
@@ -219,22 +240,30 @@ class FdCapture:
         poll.register(self._wake[0], select.POLLIN)
         for stream in self._streams:
             poll.register(stream.reader, select.POLLIN)
-        if _has_foreign_code():
+        if has_foreign_code():
             self._start_rescue()
-        while self._wake[0] not in (ready := dict(poll.poll())):
+        while True:
+            ready = dict(poll.poll())
+            if self._wake[0] in ready and os.read(self._wake[0], 1) == END:
+                return
+            # Closed: by a cell, and by everybody else.
+            closed = [each for each in self._streams if ready.get(each.reader, select.POLLIN) & ~select.POLLIN]
             try:
-                for stream in self._streams:
-                    events = ready.get(stream.reader, select.POLLIN)
-                    if not events & select.POLLIN:  # A cell has closed the descriptor, and so has everybody else.
-                        self._reopen(stream, poll)
+                for stream in {*closed, *self._lost}:
+                    self._reopen(stream, poll)
                 self._pass()
             except Exception:
                 log.exception("what was written to the file descriptors 1 and 2 could not be published")
 
     def _reopen(self, stream: _Stream, poll: select.poll) -> None:
         if not stream.reopen():
-            poll.unregister(stream.reader)
-        elif (job := self._owner()) is not None:
+            if stream not in self._lost:
+                self._lost.add(stream)
+                poll.unregister(stream.reader)
+            return
+        self._lost.discard(stream)
+        poll.register(stream.reader, select.POLLIN)
+        if (job := self._owner()) is not None:
             number = stream.descriptor
             with _to(job):
                 self._writes[2](f"the file descriptor {number} was closed; what programs write there is shown again\n")
@@ -252,21 +281,16 @@ class FdCapture:
                 self._passed.notify_all()
 
     def _pass_on(self, index: int, stream: _Stream) -> None:
-        rescue = self._rescue
-        assert rescue is not None
         # No more than a pipe holds: a child process may write for ever.
         left = PIPE_BYTES
         while left > 0:
-            rescue.turn()
-            if not (data := rescue.kept(index)):
+            rescue = self._rescue
+            if rescue is None or not (data := rescue.turn(index)):
                 if not (data := stream.read()):
                     return
                 left -= len(data)
-            rescue.publishing(True)
-            try:
+            with nullcontext() if rescue is None else rescue.publishing():
                 self._write(stream, data)
-            finally:
-                rescue.publishing(False)
 
     def _write(self, stream: _Stream, data: bytes) -> None:
         job = self._owner()
@@ -280,9 +304,9 @@ class FdCapture:
         """Close the ends that are read, in a child process after a fork: they are the parent's to read."""
         for stream in self._streams:
             os.close(stream.reader)
-        if self._rescue is not None:
-            self._rescue.close()
+        self._close_rescue()
         self._streams = []
+        self._rescue_lock = threading.Lock()
         self._passed = threading.Condition()  # A thread of the parent may have held it.
 
 
@@ -300,40 +324,6 @@ def _to(job: Job[Any]) -> Generator[None]:
         yield
     finally:
         addressee.reset(token)
-
-
-def _is_foreign(module: str) -> bool:
-    """Whether an extension module may write, as far as is known: it is neither Python's own nor one that we use."""
-    root = module.partition(".")[0]
-    return not (root in sys.stdlib_module_names or root in SILENT) or root == "_ctypes"
-
-
-def _has_foreign_code() -> bool:
-    """Whether startup code has imported some already."""
-    loaded = ((name, getattr(module, "__spec__", None)) for name, module in tuple(sys.modules.items()))
-    return any(
-        isinstance(getattr(spec, "loader", None), ExtensionFileLoader) and name != "_ctypes" and _is_foreign(name)
-        for name, spec in loaded
-    )
-
-
-def _rescue_patches(needed: Callable[[], object]) -> list[Patch]:
-    """What calls `needed()` before code of others is loaded that may write while it keeps the GIL."""
-
-    def watched(original: Callable[..., Any], is_it: Callable[[Any], bool]) -> Callable[..., Any]:
-        def load(self: Any, what: Any = None, *args: Any, **options: Any) -> Any:
-            __tracebackhide__ = True
-            if is_it(what):
-                needed()
-            return original(self, what, *args, **options)
-
-        return load
-
-    create = watched(ExtensionFileLoader.create_module, lambda spec: _is_foreign(spec.name))
-    patches: list[Patch] = [(ExtensionFileLoader, "create_module", create)]
-    if (ctypes := sys.modules.get("ctypes")) is not None:  # trio has imported it.
-        patches.append((ctypes.CDLL, "__init__", watched(ctypes.CDLL.__init__, lambda _: True)))
-    return patches
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

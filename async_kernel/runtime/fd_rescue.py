@@ -20,11 +20,12 @@ This file is also the program of that process: it runs without the package, so i
 
 from __future__ import annotations
 
+import mmap
 import os
 import select
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 __all__ = ["Rescue"]
@@ -72,8 +73,6 @@ class Rescue:
         if self._starting or os.getpid() != self._pid or not hasattr(os, "memfd_create"):
             return
         self._starting = True
-        import mmap  # only where there is something to share
-
         names = ("state", *(f"kept-{n}" for n, _ in enumerate(self._readers)))
         self._files = [os.memfd_create(f"async-kernel-{name}") for name in names]
         os.ftruncate(self._files[0], SHARED_BYTES)
@@ -100,27 +99,37 @@ class Rescue:
         command = ["sh", "-c", '"$0" "$@" &', *program]
         os.waitpid(os.posix_spawn("/bin/sh", command, os.environ, file_actions=actions), 0)
 
-    def turn(self) -> None:
-        """The reader is about to read: call it right before, with nothing between that lets another thread run."""
+    def turn(self, index: int) -> bytes:
+        """The reader is about to read a pipe: the next bytes that were kept of it; where there are none, read at once.
+
+        Nothing may come between that lets another thread run.
+        """
         if self._shared is None:
-            return
+            return b""
         self._turn += 1
         self._shared[TURN] = self._turn.to_bytes(8, "little")
         if self._shared[HELD]:
             self._take_back()
+        return self._next(index)
 
-    def publishing(self, now: bool) -> None:
-        """Whether the reader may be waiting for a slow client."""
-        if self._shared is not None:
-            self._shared[PUBLISHING] = now
+    @contextmanager
+    def publishing(self) -> Generator[None]:
+        """Inside, the reader may be waiting for a slow client."""
+        if self._shared is None:
+            yield
+            return
+        self._shared[PUBLISHING] = 1
+        try:
+            yield
+        finally:
+            self._shared[PUBLISHING] = 0
 
     @property
     def waiting(self) -> bool:
-        """Whether something was kept that `kept` has not given yet."""
+        """Whether something was kept that `turn` has not given yet."""
         return self._shared is not None and (bool(self._shared[HELD]) or self._position != self._size)
 
-    def kept(self, index: int) -> bytes:
-        """The next bytes that were kept of a pipe; empty where there are none."""
+    def _next(self, index: int) -> bytes:
         if self._position[index] == self._size[index]:
             return b""
         file = self._files[1 + index]
@@ -168,8 +177,6 @@ class _Keeper:
     """
 
     def __init__(self, kernel: int, first: int, count: int) -> None:
-        import mmap
-
         self.kernel = kernel
         self.asked, self.answered, state = first, first + 1, first + 2
         self.shared = mmap.mmap(state, SHARED_BYTES)

@@ -230,7 +230,7 @@ def _open(path: Path) -> tuple[int, int]:
     """The descriptor of the log at `path`, with a shared lock, and its size."""
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | NO_LINK
     while True:
-        file = os.open(path, flags, 0o600)
+        file = _above_standard(os.open(path, flags, 0o600))
         try:
             _share(file)
             if _is_in_place(file, path):
@@ -239,6 +239,16 @@ def _open(path: Path) -> tuple[int, int]:
             os.close(file)
             raise
         os.close(file)  # Somebody has pruned it between the two calls.
+
+
+def _above_standard(file: int) -> int:
+    """The file with another number, where it has that of stdout, which a cell may have closed: programs write there."""
+    if file > 2 or _fcntl is None:
+        return file
+    try:
+        return _fcntl.fcntl(file, _fcntl.F_DUPFD_CLOEXEC, 3)
+    finally:
+        os.close(file)
 
 
 def _share(file: int) -> None:

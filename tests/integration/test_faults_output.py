@@ -58,14 +58,15 @@ def test_c_code_that_keeps_the_gil_and_writes_much(kernel: RunningKernel) -> Non
 def test_closed_descriptors(kernel: RunningKernel) -> None:
     """What is opened next would get the number, and what programs print would be written into it."""
     for closed in ("1", "2", "1, 2"):
-        kernel.run(f"import os\nfor fd in ({closed},): os.close(fd)")
-        deadline = time.monotonic() + TIMEOUT
-        shown = status = ""
-        while "hi\n" not in shown:  # The reader is told by the system that nobody writes any more, and puts it right.
-            assert time.monotonic() < deadline
-            status, out, err = outcome(kernel, "_ = os.system('echo hi; echo hi >&2')")
-            shown = out if "2" not in closed else err
-        assert status == "ok"
+        assert outcome(kernel, f"import os\nfor fd in ({closed},): os.close(fd)")[0] == "ok"
+        # Where something else was opened meanwhile, it may keep the number for a moment.
+        for _ in range(50):
+            status, out, err = outcome(kernel, "_ = os.system('echo out; echo err >&2')")
+            assert status == "ok"
+            if "out\n" in out and "err\n" in err:
+                break
+        else:
+            pytest.fail(f"what programs write to {closed} is not shown")
     assert outcome(kernel, "print('alive')") == ("ok", "alive\n", "")
 
 

@@ -30,9 +30,8 @@ def test_what_nobody_reads_is_kept_in_order_and_what_is_too_much_is_said() -> No
         thread.join(TIMEOUT)
         assert not thread.is_alive()
         assert rescue.waiting
-        rescue.turn()
         pieces: list[bytes] = []
-        while piece := rescue.kept(0):
+        while piece := rescue.turn(0):
             pieces.append(piece)
         kept = b"".join(pieces)
         assert kept[:KEPT_BYTES] == data[:KEPT_BYTES]
