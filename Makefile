@@ -9,7 +9,7 @@ NOTEBOOK ?= docs/notebooks/quickstart.ipynb
 SDISTS ?= .sdists
 SDIST_PACKAGES := corner==2.3.* emcee==3.1.* nbclient==0.11.* nbconvert==7.17.* papermill==2.7.* seaborn==0.13.*
 
-.PHONY: help run test test-all test-browser test-notebooks compare-notebooks lint docs bench stress stress-short fuzz audit clean
+.PHONY: help run test test-all test-browser test-notebooks compare-notebooks lint docs bench stress stress-short endurance fuzz audit clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
@@ -57,10 +57,15 @@ bench: $(BIN)/.installed-bench  ## Measure the kernels side by side (BENCH="--ro
 
 stress: $(BIN)/.installed-test  ## Random requests of several clients, then hostile ones (STRESS="--seed 7 --profile trio")
 	$(BIN)/python -m tests.stress --messages 100000 --hostile 100000 $(STRESS)
+	ASYNC_KERNEL_RESTARTS=100 $(BIN)/python -m pytest -q --timeout 1200 tests/integration/test_faults_processes.py -k killed
+
+endurance: $(BIN)/.installed-test  ## A long life: 100,000 cells, 10,000 comms and interrupts, 1,000 subshells; what stays? (ENDURANCE="--profile trio")
+	$(BIN)/python -m tests.stress.endurance $(ENDURANCE)
 
 stress-short: $(BIN)/.installed-test  ## What continuous integration runs of it: a minute
 	$(BIN)/python -m tests.stress --seed $(SEED) --messages 4000 --hostile 2000 --profile default --set encryption=required
 	$(BIN)/python -m tests.stress --seed $(SEED) --messages 4000 --hostile 2000 --profile trio --set transport=ipc
+	$(BIN)/python -m tests.stress.endurance --scale 0.01 --idle 5
 
 fuzz: $(BIN)/.installed-test  ## The property tests with many examples (EXAMPLES=100000)
 	ASYNC_KERNEL_FUZZ=$(EXAMPLES) $(BIN)/python -m pytest -n $(WORKERS) --timeout 3600 tests/protocol/test_properties.py tests/protocol/test_dap_properties.py tests/config/test_properties.py

@@ -6,6 +6,7 @@ The channels are bound and `kernel_info` is answered before the kernel itself, i
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import signal
 import sys
@@ -31,6 +32,8 @@ from async_kernel.threads import KernelThread
 from async_kernel.transport.connection_file import remove_stale
 
 __all__ = ["Report", "launch"]
+
+log = logging.getLogger("async_kernel")
 
 LOG_DELAY_SECONDS: Final = 0.5
 "The first cell comes before the log, whose opening takes 10 ms of what it could use."
@@ -94,9 +97,17 @@ def restore_safe_path() -> None:
 
 
 def serve(make: Callable[[], Any], path: Path, connection: Connection, asked_to_end: list[int]) -> int:
-    """Make the kernel, hand it the connection and run it until it is stopped."""
-    kernel = make()
-    log = Log(connection)
+    """Make the kernel, hand it the connection and run it until it is stopped, so that a crash leaves a record."""
+    from async_kernel.runtime.recorder import Recorder  # the channels answer already
+
+    connection.recorder = recorder = Recorder(path, connection.profile)
+    with recorder.recording():
+        return run(make(), path, connection, asked_to_end)
+
+
+def run(kernel: Any, path: Path, connection: Connection, asked_to_end: list[int]) -> int:
+    """Run the kernel until it is stopped."""
+    record = Log(connection)
     reception = connection.reception
     if not kernel.print_kernel_messages:
         reception.tell = tell_nobody
@@ -106,14 +117,16 @@ def serve(make: Callable[[], Any], path: Path, connection: Connection, asked_to_
             gc.freeze()
             gc.enable()
             reception.tell("started", {"connection_file": path, "info": connection.info})
-            log.start()
+            record.start()
         elif event == "stopping":
             bound_shutdown(SHUTDOWN_SECONDS, give_up)
 
     def give_up() -> None:
-        log.end(f"{kernel.stop_reason}; it did not end by itself within {SHUTDOWN_SECONDS:g} s")
+        record.end(f"{kernel.stop_reason}; it did not end by itself within {SHUTDOWN_SECONDS:g} s")
+        connection.recorder.close()
         connection.close(0.1)
 
+    connection.recorder.keeps_code = kernel.history != "off"
     kernel.use_connection(connection, observe)
     if asked_to_end:  # And something that was being imported has swallowed it.
         return 0
@@ -122,10 +135,10 @@ def serve(make: Callable[[], Any], path: Path, connection: Connection, asked_to_
     try:
         kernel.run()
     except BaseException as exc:
-        log.end(f"{type(exc).__name__}: {exc}")
+        record.end(f"{type(exc).__name__}: {exc}")
         raise
-    log.end(kernel.stop_reason)
-    reception.tell("stopped", {"uptime": log.uptime, "reason": kernel.stop_reason})
+    record.end(kernel.stop_reason)
+    reception.tell("stopped", {"uptime": record.uptime, "reason": kernel.stop_reason})
     return 0
 
 
@@ -161,6 +174,7 @@ class Log:
     def end(self, reason: str) -> None:
         """The kernel has ended."""
         self._ending.set()
+        self._connection.recorder.wake()
         if self._thread.ident is not None:
             self._thread.join(LOG_SECONDS)
             self._relay.detach()
@@ -169,16 +183,35 @@ class Log:
 
     def _open(self) -> None:
         self._ending.wait(LOG_DELAY_SECONDS)
-        with imports_from(self._sys_path):
-            from async_kernel.runtime.log_file import SUFFIX, LogFile, log_folder, prune  # when the kernel is ready
-
+        try:
+            with imports_from(self._sys_path):
+                from async_kernel.runtime.deaths import prune_deaths
+                from async_kernel.runtime.log_file import SUFFIX, LogFile, log_folder, prune  # when the kernel is ready
+        except OSError as error:  # A cell has taken every descriptor.
+            log.warning("the kernel goes on without a log: %s", error)
+            return
         path, info = self._connection.path, self._connection.info
         keys = (key.decode("utf-8", "replace") for key in (info.key, info.curve_secretkey) if key)
         self._file = LogFile(log_folder() / (path.stem + SUFFIX), keys)
-        self._file.begin(profile=self._connection.profile, connection_file=str(path), version=__version__)
+        if self._file.begin(profile=self._connection.profile, connection_file=str(path), version=__version__):
+            self._connection.recorder.log_begun()
         self._relay.to(self._file)
+        self._tell_of_predecessors()
         prune(log_folder())
+        prune_deaths()
         remove_stale(path.parent)
+        self._connection.recorder.watch(self._ending)
+
+    def _tell_of_predecessors(self) -> None:
+        """Put what the kernels before this one could not say into the log that they share."""
+        deaths = self._connection.recorder.predecessors()
+        if deaths:
+            log.warning("the kernel before this one died (%s): async-kernel logs --last", deaths[0].summary)
+            if sys.__stderr__ is not None:
+                print(deaths[0].stack, end="", file=sys.__stderr__, flush=True)
+        for death in reversed(deaths):
+            if all(self._file.put(record) for record in death.records()):
+                death.path.unlink(missing_ok=True)
 
 
 def make_kernel(settings: dict[str, Any], path: Path, factory: str = "") -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 
 __all__ = ["KernelThread", "hide_from_debugger"]
@@ -17,7 +18,13 @@ class KernelThread(threading.Thread):
     is_pydev_daemon_thread = True
 
     def __init__(self, *, target: object, name: str, args: tuple[object, ...] = ()) -> None:
+        # Before Python 3.13 a thread can't be made without it, and a kernel can't be interrupted or stopped then.
+        deleted = not hasattr(sys, "stderr")
+        if deleted:
+            sys.stderr = None
         super().__init__(target=target, name=name, args=args, daemon=True)  # pyright: ignore[reportArgumentType]
+        if deleted:
+            del sys.stderr
 
 
 def hide_from_debugger(thread: threading.Thread, *, hidden: bool = True) -> None:

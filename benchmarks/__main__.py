@@ -1,123 +1,31 @@
 """Measure the kernels side by side, in interleaved rounds, and print the table.
 
-python -m benchmarks [--rounds 15] [--only MEASURE ...] [--kernel NAME ...] [--environment NAME=FOLDER ...]
+python -m benchmarks [--rounds N] [--minutes M] [--only MEASURE ...] [--kernel NAME ...] [--environment NAME=FOLDER ...]
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform
+import subprocess
 import sys
 import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import psutil
-import zmq
-
-from benchmarks import environments
-from benchmarks.client import UnsupportedError, WrongAnswerError
-from benchmarks.kernels import CANDIDATES, Candidate, RunningKernel
-from benchmarks.measures import Samples, life
+from benchmarks import environments, machine
+from benchmarks.bench import Bench, progress
+from benchmarks.kernels import CANDIDATES, Candidate
+from benchmarks.records import figures
 from benchmarks.rows import MEASURES
-from benchmarks.table import Record, figures, table
+from benchmarks.table import report
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
 RESULTS = Path(__file__).parent / "results"
-FAULTS = (WrongAnswerError, ValueError, OSError, psutil.Error, zmq.ZMQError)
-"What a kernel that misbehaves makes the measurement raise; `ValueError` is `Session`'s word for a wrong signature."
-
-
-class Bench:
-    """All kernels, and what they have shown so far."""
-
-    def __init__(self, candidates: Sequence[Candidate], pythons: dict[str, Path], folder: Path, rounds: int) -> None:
-        self.candidates = candidates
-        self.pythons = pythons
-        self.folder = folder
-        self.rounds = rounds
-        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self.records = {candidate.name: Record() for candidate in candidates}
-        self.up: dict[str, RunningKernel] = {}
-
-    def start(self, candidate: Candidate) -> RunningKernel:
-        return RunningKernel(candidate, self.pythons[candidate.environment], self.folder, self.context)
-
-    def measure_lives(self) -> None:
-        """New kernels, one at a time. The first of each is not counted: it makes folders and fills the file cache."""
-        for number in range(self.rounds + 1):
-            for candidate in self.order(number):
-                progress(f"life: round {number} of {self.rounds}: {candidate.name}")
-                kernel = self.start(candidate)
-                try:
-                    self.attempt("life", candidate, kernel, life, counted=number > 0)
-                finally:
-                    kernel.close()
-
-    def measure_running(self, name: str, measure: Callable[[RunningKernel], Samples]) -> None:
-        """One kernel of each is up; one at a time works. The first round is not counted."""
-        for number in range(self.rounds + 1):
-            for candidate in self.order(number):
-                progress(f"{name}: round {number} of {self.rounds}: {candidate.name}")
-                kernel = self.running(candidate, name)
-                if kernel and not self.attempt(name, candidate, kernel, measure, counted=number > 0):
-                    self.up.pop(candidate.name).close()
-
-    def order(self, number: int) -> list[Candidate]:
-        """The candidates, another one first in each round."""
-        start = number % len(self.candidates)
-        return [*self.candidates[start:], *self.candidates[:start]]
-
-    def running(self, candidate: Candidate, measure: str) -> RunningKernel | None:
-        """The candidate's kernel, started again where it failed before."""
-        if candidate.name not in self.up:
-            kernel = self.start(candidate)
-            try:
-                kernel.warm_up()
-            except FAULTS as error:
-                self.records[candidate.name].fail(measure, f"start: {error}")
-                kernel.close()
-                return None
-            self.up[candidate.name] = kernel
-        return self.up[candidate.name]
-
-    def attempt(
-        self,
-        name: str,
-        candidate: Candidate,
-        kernel: RunningKernel,
-        measure: Callable[[RunningKernel], Samples],
-        *,
-        counted: bool,
-    ) -> bool:
-        """Take one sample; a wrong or missing answer is noted as a failure."""
-        try:
-            samples = measure(kernel)
-        except UnsupportedError:
-            self.records[candidate.name].unsupported.add(name)
-            return True
-        except FAULTS as error:
-            self.records[candidate.name].fail(name, f"{type(error).__name__}: {error}")
-            return False
-        if counted:
-            self.records[candidate.name].add(name, samples)
-        return True
-
-    def close(self) -> None:
-        for kernel in self.up.values():
-            kernel.close()
-        self.context.term()
-
-
-def progress(text: str) -> None:
-    """One line that is overwritten on a terminal; nothing elsewhere."""
-    if sys.stderr.isatty():
-        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -125,10 +33,11 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         "python -m benchmarks", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     names = [candidate.name for candidate in CANDIDATES]
-    parser.add_argument("--rounds", type=int, default=15, metavar="N", help="rounds that count (15)")
+    parser.add_argument("--rounds", type=int, default=15, metavar="N", help="rounds that count, at most (15)")
     parser.add_argument(
-        "--only", nargs="+", choices=["life", *MEASURES], metavar="MEASURE", help=f"of: life {' '.join(MEASURES)}"
+        "--minutes", type=float, default=20, metavar="M", help="measures that are slow get fewer rounds, but 3 (20)"
     )
+    parser.add_argument("--only", nargs="+", choices=MEASURES, metavar="MEASURE", help=f"of: {' '.join(MEASURES)}")
     parser.add_argument(
         "--kernel", nargs="+", choices=names, default=names, metavar="NAME", help=f"of: {', '.join(names)}"
     )
@@ -142,47 +51,81 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     return parser.parse_args(arguments)
 
 
-def main() -> None:
-    options = parse_arguments()
+def make_environments(candidates: Sequence[Candidate], given: Sequence[str]) -> tuple[dict[str, Path], list[str]]:
+    """The interpreters by environment, and a note for each that can't be made here: the others go on without it."""
+    folders = dict(each.split("=", 1) for each in given)
+    pythons: dict[str, Path] = {}
+    notes: list[str] = []
+    for name in dict.fromkeys(candidate.environment for candidate in candidates):
+        try:
+            pythons[name] = environments.make(name, Path(folders[name]) if name in folders else None)
+        except (OSError, subprocess.CalledProcessError) as error:
+            if name == "ours":
+                raise
+            kernels = ", ".join(each.name for each in candidates if each.environment == name)
+            notes.append(f"without {kernels}: its environment could not be made here ({error})")
+            print(notes[-1], file=sys.stderr, flush=True)
+    return pythons, notes
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parse_arguments(arguments)
     candidates = [candidate for candidate in CANDIDATES if candidate.name in options.kernel]
-    given = dict(each.split("=", 1) for each in options.environment)
-    wanted = dict.fromkeys(candidate.environment for candidate in candidates)
-    pythons = {name: environments.make(name, Path(given[name]) if name in given else None) for name in wanted}
+    pythons, notes = make_environments(candidates, options.environment)
+    candidates = [candidate for candidate in candidates if candidate.environment in pythons]
+    about: dict[str, Any] = {
+        "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        "commit": machine.commit(),
+        "machine": machine.facts(),
+        "rounds": options.rounds,
+        "minutes": options.minutes,
+    }
     with ExitStack() as stack:
-        folder = Path(
-            stack.enter_context(tempfile.TemporaryDirectory(prefix="benchmarks-", ignore_cleanup_errors=True))
-        )
-        bench = Bench(candidates, pythons, folder, options.rounds)
+        folder = tempfile.TemporaryDirectory(prefix="benchmarks-", ignore_cleanup_errors=True)
+        path = Path(stack.enter_context(folder))
+        bench = Bench(candidates, pythons, path, options.rounds, options.minutes)
         stack.callback(bench.close)
-        if not options.only or "life" in options.only:
-            bench.measure_lives()
-        for name, measure in MEASURES.items():
-            if not options.only or name in options.only:
-                bench.measure_running(name, measure)
-    progress("")
-    report(bench, options.rounds)
+        try:
+            for name in MEASURES:
+                if not options.only or name in options.only:
+                    bench.measure(name)
+        except KeyboardInterrupt:
+            notes.append("the run was interrupted: rounds that had not begun are missing")
+            progress("interrupted", end="\n")
+    results = {**about, **results_of(bench), "notes": notes}
+    print(report(results))
+    save(results)
+    return 130 if notes and "interrupted" in notes[-1] else 0
 
 
-def report(bench: Bench, rounds: int) -> None:
-    """Print the table and write everything to results/."""
+def results_of(bench: Bench) -> dict[str, Any]:
+    """Everything that was measured, as it is written to a file."""
     ours = [candidate.name for candidate in bench.candidates if candidate.environment == "ours"]
-    stamp = time.strftime("%Y-%m-%dT%H-%M-%S")
-    machine = {"python": platform.python_version(), "system": platform.platform(), "cores": psutil.cpu_count()}
-    print(f"{rounds} rounds, medians; in brackets the ratio to ipykernel; Python {machine['python']}\n")
-    print(table(bench.records, ours))
-    data = {
-        "date": stamp,
-        "machine": machine,
-        "rounds": rounds,
+    versions = {name: machine.versions(python) for name, python in bench.pythons.items()}
+    kernels = {
+        candidate.name: {
+            "version": versions[candidate.environment].get(candidate.package, ""),
+            "packages": versions[candidate.environment],
+        }
+        for candidate in bench.candidates
+    }
+    return {
+        "kernels": kernels,
+        "ours": ours,
         "rows": figures(bench.records, ours),
         "samples": {name: record.samples for name, record in bench.records.items()},
         "failures": {name: record.failures for name, record in bench.records.items()},
+        "attempts": {name: record.attempts for name, record in bench.records.items()},
     }
+
+
+def save(results: dict[str, Any]) -> None:
+    """Write a run to results/, with the time it began as its name."""
     RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{stamp}.json"
-    path.write_text(json.dumps(data, indent=1), "utf-8")
-    print(f"written: {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
+    path = RESULTS / f"{results['date'].replace(' UTC', '').replace(' ', 'T').replace(':', '-')}.json"
+    path.write_text(json.dumps(results, indent=1), "utf-8")
+    print(f"\nwritten: {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -13,6 +13,8 @@ FOLDER = Path(__file__).parent / ".envs"
 REQUIREMENTS = {
     "ipykernel": ("ipykernel==7.4.*", "uvloop"),
     "async-kernel": ("async-kernel==0.23.*", "uvloop"),
+    # Only a wheel: where there is none for this platform, a build from source would fail after minutes.
+    "xeus-python": ("--only-binary=xeus-python", "xeus-python==0.19.*"),
     "ours": (f"{ROOT}[trio,uvloop]",),
 }
 "What is installed, by environment. uvloop is there for whoever can use it."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import subprocess
 import time
 from contextlib import suppress
@@ -30,31 +31,39 @@ class Candidate(NamedTuple):
     arguments: tuple[str, ...]
     "What follows the interpreter on its command line."
     can: frozenset[str] = frozenset()
-    "What of `tasks`, `comms`, `lookup` (completion, inspection) and `interrupts` it claims to do."
+    "What of `tasks`, `comms`, `lookup` (completion, inspection), `interrupts`, `await` and `commands` it claims to do."
+    package: str = ""
+    "The distribution whose version is told."
 
 
-KERNEL = frozenset({"comms", "lookup", "interrupts"})
+KERNEL = frozenset({"comms", "lookup", "interrupts", "await"})
 
 CANDIDATES = (
-    Candidate("ipykernel", "ipykernel", ("-m", "ipykernel_launcher", "-f", CONNECTION_FILE), KERNEL),
+    Candidate("ipykernel", "ipykernel", ("-m", "ipykernel_launcher", "-f", CONNECTION_FILE), KERNEL, "ipykernel"),
     Candidate(
         "async-kernel 0.23",
         "async-kernel",
         ("-m", "async_kernel", "start", f"--connection_file={CONNECTION_FILE}", "--name=async"),
         KERNEL | {"tasks"},
+        "async-kernel",
     ),
-    Candidate("limit", "ipykernel", (str(HERE / "limit_kernel.py"), "-f", CONNECTION_FILE)),
+    Candidate("xeus-python", "xeus-python", ("-m", "xpython_launcher", "-f", CONNECTION_FILE), KERNEL, "xeus-python"),
+    Candidate(
+        "limit", "ipykernel", (str(HERE / "limit_kernel.py"), "-f", CONNECTION_FILE), frozenset({"comms", "interrupts"})
+    ),
     *(
         Candidate(
             profile,
             "ours",
             ("-m", "async_kernel", "run", "-f", CONNECTION_FILE, "--profile", profile),
-            KERNEL | {"tasks"},
+            # What the package's commands cost does not depend on a profile.
+            KERNEL | {"tasks"} | ({"commands"} if profile == "default" else set()),
+            "async_kernel",
         )
         for profile in ("default", "trio", "fast")
     ),
 )
-BASE, LIMIT = CANDIDATES[0].name, CANDIDATES[2].name
+BASE, LIMIT = "ipykernel", "limit"
 
 
 class RunningKernel:
@@ -63,7 +72,7 @@ class RunningKernel:
     def __init__(
         self, candidate: Candidate, python: Path, folder: Path, context: zmq.Context[zmq.Socket[bytes]]
     ) -> None:
-        self.candidate = candidate
+        self.candidate, self.python = candidate, python
         self.connection_file = folder / f"kernel-{os.urandom(6).hex()}.json"
         self.client = Client(context, self.connection_file)
         arguments = [each.replace(CONNECTION_FILE, str(self.connection_file)) for each in candidate.arguments]
@@ -77,6 +86,7 @@ class RunningKernel:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                process_group=0,  # Ctrl-C is for the client alone; and it ends with all its children.
             )
 
     def since_start(self) -> float:
@@ -92,7 +102,15 @@ class RunningKernel:
                 client.discard(0.2)
                 return
             client.discard(0.2)
-        raise WrongAnswerError(f"the kernel does not become ready; see {self.log}")
+        raise WrongAnswerError("the kernel does not become ready")
+
+    def obituary(self) -> str:
+        """How the process has ended, with the last line of its log; empty while it runs."""
+        code = self.process.poll()
+        if code is None:
+            return ""
+        lines = [line for line in self.log.read_text("utf-8", "replace").splitlines() if line.strip()]
+        return f"; its process had ended with {code}: {lines[-1] if lines else 'it said nothing'}"
 
     def cpu_seconds(self) -> float:
         """User and system time of the process and its children so far."""
@@ -115,6 +133,17 @@ class RunningKernel:
 
     def resident_mib(self) -> float:
         return sum(each.memory_info().rss for each in self._processes()) / 2**20
+
+    def forget_peak(self) -> None:
+        """Let the peak of the resident memory begin anew (Linux)."""
+        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5", "ascii")
+
+    def peak_mib(self) -> float:
+        """The most that the process itself has had in memory since `forget_peak`."""
+        for line in Path(f"/proc/{self.process.pid}/status").read_text("ascii", "replace").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+        raise WrongAnswerError("the process has no memory any more")
 
     def _processes(self) -> list[psutil.Process]:
         process = psutil.Process(self.process.pid)
@@ -143,7 +172,7 @@ class RunningKernel:
     def close(self) -> None:
         """End the process, however it is."""
         if self.process.poll() is None:
-            self.process.kill()
+            os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
         self.client.close()
         self.connection_file.unlink(missing_ok=True)

@@ -19,9 +19,14 @@ import threading
 import traceback
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import zmq
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import ModuleType
 
 DELIMITER = b"<IDS|MSG>"
 INFO = {
@@ -49,13 +54,13 @@ class Wire:
             mac.update(part)
         return mac.hexdigest().encode()
 
-    def decode(self, frames: list[bytes]) -> tuple[list[bytes], bytes, str, dict[str, Any]]:
-        """Identities, header as it came, message type and content."""
+    def decode(self, frames: list[bytes]) -> tuple[list[bytes], bytes, str, dict[str, Any], list[bytes]]:
+        """Identities, header as it came, message type, content and buffers."""
         at = frames.index(DELIMITER)
         parts = frames[at + 2 : at + 6]
         if not hmac.compare_digest(self.sign(parts), frames[at + 1]):
             raise ValueError("wrong signature")
-        return frames[:at], parts[0], json.loads(parts[0])["msg_type"], json.loads(parts[3])
+        return frames[:at], parts[0], json.loads(parts[0])["msg_type"], json.loads(parts[3]), frames[at + 6 :]
 
     def encode(self, ident: list[bytes], msg_type: str, content: Any, parent: bytes) -> list[bytes]:
         self.count += 1
@@ -71,18 +76,37 @@ class Wire:
         return [*ident, DELIMITER, self.sign(parts), *parts]
 
 
+class LimitComm:
+    """What the `comm` package would give a target: a way to hear and a way to answer."""
+
+    def __init__(self, kernel: LimitKernel, comm_id: str) -> None:
+        self.kernel, self.comm_id = kernel, comm_id
+        self.handler: Callable[[dict[str, Any]], None] = print
+
+    def on_msg(self, handler: Callable[[dict[str, Any]], None]) -> None:
+        self.handler = handler
+
+    def send(self, data: Any, buffers: Sequence[bytes] = ()) -> None:
+        content = {"comm_id": self.comm_id, "data": data}
+        self.kernel.publish("comm_msg", content, self.kernel.parent, buffers)
+
+
 class LimitKernel:
-    """Five sockets, two loops, one namespace. It is its own `sys.stdout`."""
+    """Five sockets, two loops, one namespace. It is its own `sys.stdout`, and its own manager of comms."""
 
     def __init__(self, info: dict[str, Any]) -> None:
         self.context = zmq.Context()
         self.wire = Wire(info["key"].encode())
         self.sockets = {name: self.bind(kind, info, name) for name, kind in KINDS.items()}
         self.iopub_lock = threading.Lock()
-        self.namespace: dict[str, Any] = {"__name__": "__main__"}
+        self.namespace: dict[str, Any] = {"__name__": "__main__", "display": self.display}
+        self.targets: dict[str, Any] = {}
+        self.comms: dict[str, LimitComm] = {}
+        self.interruptible = False
         self.count = 0
         self.parent = b"{}"
         self.text: list[str] = []
+        self.text_lock, self.unfinished = threading.Lock(), threading.local()
 
     def bind(self, kind: int, info: dict[str, Any], name: str) -> zmq.Socket[bytes]:
         socket = self.context.socket(kind)
@@ -96,7 +120,8 @@ class LimitKernel:
         for thread in threads:
             thread.start()
         sys.stdout = self
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        sys.modules["comm"] = cast("ModuleType", SimpleNamespace(get_comm_manager=lambda: self))
+        signal.signal(signal.SIGINT, self.interrupted)
         with suppress(KeyboardInterrupt):
             self.loop("shell")
         with self.iopub_lock:
@@ -113,29 +138,66 @@ class LimitKernel:
         """Answer what comes on `channel`, until a shutdown request has been answered."""
         msg_type = ""
         while msg_type != "shutdown_request":
-            ident, header, msg_type, content = self.wire.decode(self.sockets[channel].recv_multipart())
+            ident, header, msg_type, content, buffers = self.wire.decode(self.sockets[channel].recv_multipart())
             self.publish("status", {"execution_state": "busy"}, header)
-            if handler := getattr(self, msg_type, None):
+            if msg_type.startswith("comm_"):
+                self.parent = header
+                getattr(self, msg_type)(content, buffers)
+            elif handler := getattr(self, msg_type, None):
                 reply = self.wire.encode(ident, msg_type.replace("request", "reply"), handler(content, header), header)
                 self.sockets[channel].send_multipart(reply)
             self.publish("status", {"execution_state": "idle"}, header)
         self.sockets[channel].close()
+        self.interruptible = True
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
-    def publish(self, msg_type: str, content: Any, parent: bytes) -> None:
+    def interrupted(self, number: int, frame: object) -> None:
+        if self.interruptible:
+            raise KeyboardInterrupt
+
+    def publish(self, msg_type: str, content: Any, parent: bytes, buffers: Sequence[bytes] = ()) -> None:
         with self.iopub_lock:
-            self.sockets["iopub"].send_multipart(self.wire.encode([msg_type.encode()], msg_type, content, parent))
+            frames = self.wire.encode([msg_type.encode()], msg_type, content, parent)
+            self.sockets["iopub"].send_multipart([*frames, *buffers])
 
     def write(self, text: str) -> int:
-        self.text.append(text)
-        if len(self.text) >= 16384:
-            self.flush()
+        """Keep whole lines: `print` writes what ends a line by itself, and another thread may come between."""
+        line = getattr(self.unfinished, "line", "") + text
+        self.unfinished.line = "" if text.endswith("\n") else line
+        if text.endswith("\n"):
+            with self.text_lock:
+                self.text.append(line)
+            if len(self.text) >= 8192:
+                self.flush()
         return len(text)
 
     def flush(self) -> None:
-        text, self.text = "".join(self.text), []
-        if text:
-            self.publish("stream", {"name": "stdout", "text": text}, self.parent)
+        with self.text_lock:
+            text, self.text = "".join(self.text) + getattr(self.unfinished, "line", ""), []
+            self.unfinished.line = ""
+            if text:
+                self.publish("stream", {"name": "stdout", "text": text}, self.parent)
+
+    def display(self, data: Any, raw: bool = True) -> None:
+        self.flush()
+        self.publish("display_data", {"data": data, "metadata": {}}, self.parent)
+
+    def register_target(self, name: str, opened: Callable[[LimitComm, Any], None]) -> None:
+        self.targets[name] = opened
+
+    def comm_open(self, content: Any, buffers: list[bytes]) -> None:
+        comm = self.comms[content["comm_id"]] = LimitComm(self, content["comm_id"])
+        self.targets[content["target_name"]](comm, content)
+
+    def comm_msg(self, content: Any, buffers: list[bytes]) -> None:
+        self.comms[content["comm_id"]].handler({"content": content, "buffers": buffers})
+
+    def comm_close(self, content: Any, buffers: list[bytes]) -> None:
+        del self.comms[content["comm_id"]]
+
+    def interrupt_request(self, content: Any, header: bytes) -> Any:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        return {"status": "ok"}
 
     def kernel_info_request(self, content: Any, header: bytes) -> Any:
         return INFO
@@ -148,8 +210,11 @@ class LimitKernel:
         self.parent = header
         self.publish("execute_input", {"code": content["code"], "execution_count": self.count}, header)
         try:
+            self.interruptible = True
             self.execute(content["code"])
-        except Exception as error:  # noqa: BLE001  (the code of a cell may raise anything)
+            self.interruptible = False
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  (the code of a cell may raise anything)
+            self.interruptible = False
             content = {
                 "ename": type(error).__name__,
                 "evalue": str(error),

@@ -8,7 +8,9 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
-from benchmarks.client import WrongAnswerError
+import zmq
+
+from benchmarks.client import Client, Request, WrongAnswerError
 from benchmarks.kernels import RunningKernel
 
 Samples = dict[str, list[float]]
@@ -22,6 +24,16 @@ end, x = time.monotonic() + 1.2, 0
 while time.monotonic() < end:
     for i in range(1000):
         x += i
+"""
+
+# A library that is called with the lock held (`PyDLL`) sleeps; the clock is the one that the client's process has too.
+# The sleep before it lets the busy status out.
+LOCKED = """
+import ctypes, time
+time.sleep(0.2)
+locked = time.monotonic()
+ctypes.PyDLL(None).usleep(700_000)
+locked, time.monotonic()
 """
 
 
@@ -62,6 +74,12 @@ def round_trip(kernel: RunningKernel, code: str, also: Callable[[list[dict[str, 
 
 def results(published: list[dict[str, Any]]) -> list[str]:
     return [m["content"]["data"]["text/plain"] for m in published if m["msg_type"] == "execute_result"]
+
+
+def run_silently(kernel: RunningKernel, code: str) -> None:
+    """Run a cell that prepares a measure; it must put out nothing."""
+    requests = [kernel.client.execute(code)]
+    kernel.client.check(kernel.client.run(requests), requests, lambda published: not results(published))
 
 
 def burst(kernel: RunningKernel) -> Samples:
@@ -118,6 +136,62 @@ def probe_control(kernel: RunningKernel, code: str) -> list[float]:
     if len(times) < PROBES // 4:
         raise WrongAnswerError(f"only {len(times)} answers on control while the cell ran")
     return times
+
+
+def control_locked(kernel: RunningKernel) -> Samples:
+    """C code holds the interpreter's lock, as a long computation of a library may do.
+
+    The heartbeat must answer meanwhile, for Jupyter restarts a kernel whose heart stands still; `kernel_info` on
+    control must be answered as soon as the lock is free. What counts is by how much later than that it is here.
+    """
+    client = kernel.client
+    heart = client.connect(zmq.DEALER, "hb")
+    try:
+        beat(heart)  # It is connected now.
+        cell = client.execute(LOCKED)
+        client.send(cell)
+        client.wait_busy(cell)
+        time.sleep(0.3)
+        asked, sent = client.request("kernel_info_request"), time.monotonic()
+        client.send(asked, "control")
+        beats = [beat(heart) for _ in range(PROBES // 4)]
+        if not client.sockets["control"].poll(10_000):
+            raise WrongAnswerError("no kernel_info reply after C code held the interpreter's lock")
+        came = time.monotonic()
+        client.check_reply(client.sockets["control"].recv_multipart(), asked)
+        locked, freed = map(float, result_of(client, cell).strip("()").split(","))
+        client.discard(0.1)
+    finally:
+        heart.close()
+    if not locked < sent < freed - 0.2:
+        raise WrongAnswerError("the client was too late to ask while C code held the interpreter's lock")
+    if beats[0] > freed - sent:
+        raise WrongAnswerError("the heartbeat did not answer while C code held the interpreter's lock")
+    return {
+        "heartbeat_locked": [seconds * 1000 for seconds in beats],
+        "control_locked": [max(0.0, came - freed) * 1000],
+    }
+
+
+def beat(heart: zmq.Socket[bytes]) -> float:
+    """Seconds until the heartbeat has echoed."""
+    started = time.perf_counter()
+    heart.send_multipart([b"", b"ping"])
+    if not heart.poll(10_000) or heart.recv_multipart()[-1] != b"ping":
+        raise WrongAnswerError("the heartbeat does not echo")
+    return time.perf_counter() - started
+
+
+def result_of(client: Client, cell: Request) -> str:
+    """What `cell` has for a result, after its checked reply."""
+    if not client.sockets["shell"].poll(10_000):
+        raise WrongAnswerError("the cell has no reply")
+    client.check_reply(client.sockets["shell"].recv_multipart(), cell)
+    while client.sockets["iopub"].poll(1000):
+        message = client.parse(client.sockets["iopub"].recv_multipart())
+        if message["msg_type"] == "execute_result" and message["parent_header"].get("msg_id") == cell.msg_id:
+            return message["content"]["data"]["text/plain"]
+    raise WrongAnswerError("the cell has no result")
 
 
 @contextmanager

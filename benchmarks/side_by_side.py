@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -11,17 +13,11 @@ import zmq
 
 from benchmarks.client import Answer, Client, Request, UnsupportedError, WrongAnswerError
 from benchmarks.kernels import RunningKernel
-from benchmarks.measures import ROUND_TRIPS, SLEEP, Samples, quiet_collector, results
+from benchmarks.measures import ROUND_TRIPS, SLEEP, Samples, quiet_collector, results, run_silently
 
 TASKS, NAP, CLIENTS, TRIPS, SHELLS, SHELL_SLEEP, COMM_BURST = 200, 0.05, 50, 20, 5, 0.5, 2000
 BIG = 50_000_000
-INTERRUPTS, COMPLETIONS = 3, 5
-
-
-def run_silently(kernel: RunningKernel, code: str) -> None:
-    """Run a cell that prepares a measure; it must put out nothing."""
-    requests = [kernel.client.execute(code)]
-    kernel.client.check(kernel.client.run(requests), requests, lambda published: not results(published))
+INTERRUPTS, COMPLETIONS, BIG_TRIPS = 3, 5, 2
 
 
 def tasks(kernel: RunningKernel) -> Samples:
@@ -39,7 +35,7 @@ def clients(kernel: RunningKernel) -> Samples:
     """Many clients, each with one cell after another; the rate of replies. One subscriber counts busy and idle."""
     client = kernel.client
     poller = zmq.Poller()
-    sockets = [client.connect(client.context, zmq.DEALER, client.shell_port) for _ in range(CLIENTS)]
+    sockets = [client.connect(zmq.DEALER, "shell") for _ in range(CLIENTS)]
     queues = {each: [client.execute("pass") for _ in range(TRIPS)] for each in sockets}
     requests = [request for queue in queues.values() for request in queue]
     answer = Answer()
@@ -196,9 +192,17 @@ def interrupt_sleep(kernel: RunningKernel) -> Samples:
 
 def interrupt_await(kernel: RunningKernel) -> Samples:
     """The stop button while a cell awaits."""
-    kernel.needs("interrupts")
-    run_silently(kernel, "import anyio")
-    return {"interrupt_await": interrupted(kernel, "await anyio.sleep(60)")}
+    kernel.needs("await")
+    run_silently(kernel, AWAIT)
+    return {"interrupt_await": interrupted(kernel, "await sleep(60)")}
+
+
+AWAIT = """
+try:
+    from anyio import sleep
+except ImportError:  # a kernel without it is one of asyncio
+    from asyncio import sleep
+"""
 
 
 ECHO = """
@@ -210,38 +214,45 @@ comm.get_comm_manager().register_target("echo", opened)
 
 
 def comms(kernel: RunningKernel) -> Samples:
-    """Messages to a comm that sends them back: one after another, and many at once."""
+    """Messages to a comm that sends them back, one after another."""
+    with echo_comm(kernel) as comm_id:
+        return {"comm": [echo(kernel.client, comm_id, [number]) * 1000 for number in range(ROUND_TRIPS)]}
+
+
+def comm_burst(kernel: RunningKernel) -> Samples:
+    """Many messages at once to a comm that sends them back."""
+    with echo_comm(kernel) as comm_id:
+        return {"comm_burst": [echo(kernel.client, comm_id, [*range(COMM_BURST)]) * 1000]}
+
+
+def comm_big(kernel: RunningKernel) -> Samples:
+    """A buffer of 50 MB to a comm that sends it back."""
+    client = kernel.client
+    data = os.urandom(BIG)
+    times: list[float] = []
+    with echo_comm(kernel) as comm_id:
+        for _ in range(BIG_TRIPS):
+            request = client.request("comm_msg", comm_id=comm_id, data={"n": 0})
+            request.frames.append(data)
+            answer, _ = gathered(client, [request])
+            times.append(answer.seconds * 1000)
+            came = [m for m in client.check_each(answer, [request]) if m["msg_type"] == "comm_msg"]
+            if [bytes(buffer) for each in came for buffer in each["buffers"]] != [data]:
+                raise WrongAnswerError(f"{len(came)} messages came back, or not with the buffer that was sent")
+    return {"comm_big": times}
+
+
+@contextmanager
+def echo_comm(kernel: RunningKernel) -> Generator[str]:
+    """A comm that sends back what it gets; its id. It is closed at the end, unless something is wrong."""
     kernel.needs("comms")
     client = kernel.client
     run_silently(kernel, ECHO)
     comm_id = client.session.msg_id
     about: dict[str, Any] = {"comm_id": comm_id, "target_name": "echo", "data": {}}
     client.check_each(*gathered(client, [client.request("comm_open", **about)]))
-    times = [echo(client, comm_id, [number]) * 1000 for number in range(ROUND_TRIPS)]
-    at_once = echo(client, comm_id, [*range(COMM_BURST)]) * 1000
+    yield comm_id
     client.check_each(*gathered(client, [client.request("comm_close", comm_id=comm_id, data={})]))
-    return {"comm": times, "comm_burst": [at_once]}
-
-
-def comm_big(kernel: RunningKernel) -> Samples:
-    """A buffer of 50 MB to a comm that sends it back."""
-    kernel.needs("comms")
-    client = kernel.client
-    run_silently(kernel, ECHO)
-    comm_id, data = client.session.msg_id, os.urandom(BIG)
-    about: dict[str, Any] = {"comm_id": comm_id, "target_name": "echo", "data": {}}
-    client.check_each(*gathered(client, [client.request("comm_open", **about)]))
-    times: list[float] = []
-    for _ in range(3):
-        request = client.request("comm_msg", comm_id=comm_id, data={"n": 0})
-        request.frames.append(data)
-        answer, _ = gathered(client, [request])
-        times.append(answer.seconds * 1000)
-        (came,) = (m for m in client.check_each(answer, [request]) if m["msg_type"] == "comm_msg")
-        if [bytes(each) for each in came["buffers"]] != [data]:
-            raise WrongAnswerError("the buffer that came back is not the one that was sent")
-    client.check_each(*gathered(client, [client.request("comm_close", comm_id=comm_id, data={})]))
-    return {"comm_big": times}
 
 
 def gathered(client: Client, requests: list[Request]) -> tuple[Answer, list[Request]]:
@@ -255,10 +266,12 @@ def echo(client: Client, comm_id: str, numbers: list[int]) -> float:
     answer, _ = gathered(client, requests)
     came = [m for m in client.check_each(answer, requests) if m["msg_type"] == "comm_msg"]
     found = [(m["parent_header"].get("msg_id"), m["content"]["data"].get("n")) for m in came]
-    if found != [(request.msg_id, number) for request, number in zip(requests, numbers, strict=True)]:
-        raise WrongAnswerError(
-            f"{len(numbers)} numbers sent, {len(found)} came back, or not in order or without parent"
-        )
+    if len(found) != len(numbers):
+        raise WrongAnswerError(f"{len(numbers)} numbers sent, {len(found)} came back")
+    if [number for _, number in found] != numbers:
+        raise WrongAnswerError("the numbers did not come back in order")
+    if [parent for parent, _ in found] != [request.msg_id for request in requests]:
+        raise WrongAnswerError("what came back has no parent, or not its own")
     return answer.seconds
 
 

@@ -1,130 +1,117 @@
-"""Samples to figures: medians, ratios to ipykernel, targets met or missed."""
+"""Figures to text: the table in Markdown, what failed and why, the targets met and missed.
+
+All of it is made from the data of a results file, so that the documentation can show a run without making one.
+"""
 
 from __future__ import annotations
 
-import statistics
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.kernels import BASE, LIMIT
-from benchmarks.rows import BEST, ROWS, Row, Target
-
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+MARKS = {None: "", True: " ✓", False: " ✗"}
 
 
-@dataclass
-class Record:
-    """What one kernel has shown so far."""
-
-    samples: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
-    failures: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
-    "Reasons by what was measured: the name of a measure."
-    attempts: dict[str, int] = field(default_factory=dict[str, int])
-    unsupported: set[str] = field(default_factory=set[str])
-    "Measures of what the kernel does not claim to do."
-    sources: dict[str, str] = field(default_factory=dict[str, str])
-    "The measure that each kind of sample came from."
-
-    def add(self, measure: str, samples: dict[str, list[float]]) -> None:
-        self.sources.update(dict.fromkeys(samples, measure))
-        self.attempts[measure] = self.attempts.get(measure, 0) + 1
-        for name, values in samples.items():
-            self.samples.setdefault(name, []).extend(values)
-
-    def fail(self, measure: str, reason: str) -> None:
-        self.attempts[measure] = self.attempts.get(measure, 0) + 1
-        self.failures.setdefault(measure, []).append(reason)
-
-
-def value_of(row: Row, record: Record) -> float | None:
-    """The figure of one kernel in `row`; None where it never gave a correct answer."""
-    values = record.samples.get(row.samples)
-    if not values:
-        return None
-    median = statistics.median(values)
-    if row.statistic == "median":
-        return median
-    p99 = sorted(values)[min(len(values) - 1, int(len(values) * 0.99))]
-    return p99 if row.statistic == "p99" else p99 / median
-
-
-def verdict(target: Target, value: float, values: dict[str, float | None]) -> bool | None:
-    """Whether `value` meets `target`; None where there is nothing to compare it with."""
-    of = values.get(target.of) if target.of else 1.0
-    if not of:
-        return None
-    return value / of >= target.bound if target.at_least else value / of <= target.bound
-
-
-def figures(records: dict[str, Record], ours: Sequence[str]) -> list[dict[str, Any]]:
-    """The table as data: for each row, by kernel, the value, its ratio to ipykernel and whether targets are met."""
-    lines: list[dict[str, Any]] = []
-    for row in ROWS:
-        values = {name: value_of(row, record) for name, record in records.items()}
-        measure = next((r.sources[row.samples] for r in records.values() if row.samples in r.sources), None)
-        if measure is not None:
-            values[BEST] = best_of(row, values, ours)
-            lines.append({"row": row.title, "unit": row.unit, "targets": [target_text(each) for each in row.targets]})
-            cells = {name: cell(row, name, values, ours) for name in records}
-            for name, record in records.items():
-                cells[name]["unsupported"] = measure in record.unsupported
-            lines[-1]["kernels"] = cells
-    return lines
-
-
-def best_of(row: Row, values: dict[str, float | None], ours: Sequence[str]) -> float | None:
-    """The best figure of the kernels that ours are compared with; the limit kernel is not one of them."""
-    peers = [value for name, value in values.items() if value is not None and name not in (*ours, LIMIT)]
-    if not peers:
-        return None
-    return max(peers) if any(target.at_least for target in row.targets) else min(peers)
-
-
-def cell(row: Row, name: str, values: dict[str, float | None], ours: Sequence[str]) -> dict[str, Any]:
-    value, base = values[name], values.get(BASE)
-    if value is None:
-        return {"value": None}
-    ratio = value / base if base else None
-    verdicts = [verdict(each, value, values) for each in row.targets] if name in ours else []
-    met = None if not verdicts or None in verdicts else all(verdicts)
-    return {"value": value, "ratio": ratio, "met": met}
-
-
-def target_text(target: Target) -> str:
-    return f"{'≥' if target.at_least else '≤'} {target.bound:g}" + (f" × {target.of}" if target.of else "")
-
-
-def table(records: dict[str, Record], ours: Sequence[str]) -> str:
-    """The table as a person reads it, in Markdown; failures below it."""
-    lines = figures(records, ours)
-    rows = [["", *records, "target"]]
-    for line in lines:
-        cells = [cell_text(line["kernels"][name], line["unit"], name) for name in records]
-        rows.append([line["row"], *cells, ", ".join(line["targets"])])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    texts = [
-        "| " + " | ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) + " |" for row in rows
+def report(results: Mapping[str, Any]) -> str:
+    """The whole report of one run: where it was made, the table, the faults, the summary."""
+    names, rows, ours = list(results["kernels"]), results["rows"], results["ours"]
+    faults = numbered_faults(rows, names)
+    parts = [
+        heading(results),
+        table(rows, names, ours, faults),
+        "\n".join(f"- [{number}] {text}" for text, number in faults.items()),
+        "\n".join(f"- {each}" for each in results["notes"]),
+        "\n".join(f"- {each}" for each in summary(rows, ours)),
     ]
-    texts.insert(1, "| " + " | ".join("-" * width for width in widths) + " |")
-    return "\n".join([*texts, "", *failure_lines(records)])
+    return "\n\n".join(part for part in parts if part)
 
 
-def cell_text(cell: dict[str, Any], unit: str, name: str) -> str:
-    if cell["value"] is None:
-        return "-" if cell["unsupported"] else "failed"
-    ratio = f" ({cell['ratio']:.2f})" if cell["ratio"] is not None and name != BASE else ""
-    mark = {None: "", True: " ✓", False: " ✗"}[cell["met"]]
+def heading(results: Mapping[str, Any]) -> str:
+    machine = results["machine"]
+    load = ", ".join(f"{each:.1f}" for each in machine["load_before"])
+    rounds = [each["rounds"] for row in results["rows"] for each in row["kernels"].values() if each["rounds"]]
+    spread = " to ".join(str(each) for each in sorted({min(rounds), max(rounds)})) if rounds else "no"
+    versions = ", ".join(f"{name}: {each['version']}" for name, each in results["kernels"].items() if each["version"])
     return (
-        f"{cell['value']:.3g} {unit}".strip() + ratio + mark
-        if cell["value"] < 1000
-        else (f"{cell['value']:,.0f} {unit}".strip() + ratio + mark)
+        f"{results['date']}, commit {results['commit']}: medians of {spread} rounds, in brackets the ratio to "
+        f"ipykernel. {machine['cores']} cores of {machine['cpu']}, {machine['system']}, Python {machine['python']}; "
+        f"load average before: {load}." + (f" Versions: {versions}." if versions else "")
     )
 
 
-def failure_lines(records: dict[str, Record]) -> list[str]:
-    return [
-        f"- {name}, {measure}: {len(reasons)} of {record.attempts[measure]} failed: {reasons[0]}"
-        for name, record in records.items()
-        for measure, reasons in record.failures.items()
+def numbered_faults(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, int]:
+    """Every fault once, with the number that the table's cells refer to."""
+    faults: dict[str, int] = {}
+    for row in rows:
+        for name in names:
+            if row["kernels"][name]["fault"]:
+                faults.setdefault(fault_text(row, name), len(faults) + 1)
+    return faults
+
+
+def fault_text(row: Mapping[str, Any], name: str) -> str:
+    return f"{name}, {row['measure']}: {row['kernels'][name]['fault']}"
+
+
+def table(
+    rows: Sequence[Mapping[str, Any]], names: Sequence[str], ours: Sequence[str], faults: Mapping[str, int]
+) -> str:
+    """The figures of all kernels, in Markdown."""
+    lines = [["", *names, "target", "verdict"]]
+    for row in rows:
+        cells = [cell_text(row, name, faults) for name in names]
+        lines.append([row["row"], *cells, ", ".join(row["targets"]), verdict_text(row, ours)])
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    texts = [
+        "| " + " | ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) + " |" for line in lines
     ]
+    texts.insert(1, "| " + " | ".join("-" * width for width in widths) + " |")
+    return "\n".join(texts)
+
+
+def cell_text(row: Mapping[str, Any], name: str, faults: Mapping[str, int]) -> str:
+    """A value with its ratio and verdict, or why there is none."""
+    cell = row["kernels"][name]
+    number = f" [{faults[fault_text(row, name)]}]" if cell["fault"] else ""
+    match cell["state"]:
+        case "fails":
+            return f"fails{number}"
+        case "unsupported" | "missing":
+            return "-" if cell["state"] == "unsupported" else "not measured"
+        case _:
+            ratio = f" ({cell['ratio']:.2f})" if cell["ratio"] is not None else ""
+            return value_text(cell["value"], row["unit"]) + ratio + MARKS[cell["met"]] + number
+
+
+def value_text(value: float, unit: str) -> str:
+    return (f"{value:.3g} {unit}" if value < 1000 else f"{value:,.0f} {unit}").strip()
+
+
+def verdict_text(row: Mapping[str, Any], ours: Sequence[str]) -> str:
+    """Whether our kernels meet the targets of a row, and which do not."""
+    verdicts = {name: row["kernels"][name]["met"] for name in ours}
+    if missed := [name for name, met in verdicts.items() if met is False]:
+        return f"missed: {', '.join(missed)}"
+    return "met" if True in verdicts.values() else ""
+
+
+def summary(rows: Sequence[Mapping[str, Any]], ours: Sequence[str]) -> list[str]:
+    """For each of our kernels how many targets are met, and the rows that are not."""
+    lines: list[str] = []
+    for name in ours:
+        judged = [row for row in rows if row["kernels"][name]["met"] is not None]
+        missed = [row for row in judged if not row["kernels"][name]["met"]]
+        text = f"{name}: {len(judged) - len(missed)} of {len(judged)} rows met"
+        if missed:
+            text += "; missed: " + "; ".join(missed_text(row, name) for row in missed)
+        lines.append(text)
+    return lines
+
+
+def missed_text(row: Mapping[str, Any], name: str) -> str:
+    cell = row["kernels"][name]
+    if cell["state"] != "ok":
+        return f"{row['row']} ({cell['state']})"
+    value = value_text(cell["value"], row["unit"]) + (f", {cell['ratio']:.2f} × ipykernel" if cell["ratio"] else "")
+    return f"{row['row']} ({value}; target {', '.join(row['targets'])})"

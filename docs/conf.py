@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 
 import generated
@@ -23,7 +24,12 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
 ]
-exclude_patterns = ["_build", "_generated/run_modes_table.md", "**.ipynb_checkpoints"]
+exclude_patterns = [
+    "_build",
+    "_generated/run_modes_table.md",
+    "_generated/benchmarks_report.md",
+    "**.ipynb_checkpoints",
+]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 

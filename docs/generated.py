@@ -1,8 +1,10 @@
-"""What is made from the code when the site is built: the pages of the API and the settings, the table of run modes."""
+"""What is made when the site is built: the pages of the API and the settings, tables of run modes and benchmarks."""
 
 from __future__ import annotations
 
 import importlib.util
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from async_kernel.config.kinds import ListOf
@@ -10,10 +12,12 @@ from async_kernel.config.schema import SCHEMA, Setting
 from async_kernel.config.written import scalar
 from async_kernel.protocol.run_modes import all_concurrency_run_modes
 from async_kernel.typing import SocketID
+from benchmarks.table import report
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
+
+SUMMARY = Path(__file__).parents[1] / "benchmarks" / "summary.json"
 
 API = {
     "async_kernel.kernel": "Kernel",
@@ -36,7 +40,12 @@ ELSEWHERE = {"async_kernel.asyncshell": "KernelInterruptError"}
 
 def write_all(folder: Path) -> None:
     """Write every generated page below `folder`; a file that would not change is left alone."""
-    pages = {"settings.md": settings_page(), "run_modes_table.md": run_modes_table(), **dict(api_pages())}
+    pages = {
+        "settings.md": settings_page(),
+        "run_modes_table.md": run_modes_table(),
+        "benchmarks_report.md": report(json.loads(SUMMARY.read_text("utf-8"))) + "\n",
+        **dict(api_pages()),
+    }
     for name, text in pages.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -59,22 +59,22 @@ ROOMS: Mapping[str, Room] = {
         "anyio",
         "context event_loops asyncio_loop trio_loop pending pending_group sections calls queues waiting workers host "
         "caller gui",
-        2050,
+        2150,
     ),
     "transport": Room(
         (2, 0),
         "zmq",
         "quota channel outbox connections iopub ipc sockets heartbeat connection_file io_loop zmq_transport memory",
-        950,
+        990,
     ),
     # floor 3: engines
     "shell": Room(
         (3, 0),
         "IPython traitlets anyio pygments stack_data",
-        "compiler transform awaits tracebacks formatting outstream display history completion lookup process_state "
-        "startup execution children commands packages command_magics timing_magics loop_magics magics subshell_magics "
-        "setup interactive subshell subshells",
-        3000,
+        "compiler transform awaits tracebacks formatting events forks outstream display history completion lookup "
+        "process_state startup execution children commands packages command_magics timing_magics loop_magics "
+        "magics subshell_magics setup interactive subshell subshells",
+        3250,
     ),
     "debugger": Room((3, 0), "anyio debugpy", "cells client stack variables debugger", 700),
     "comm": Room((3, 0), "comm", lines=120),
@@ -82,10 +82,11 @@ ROOMS: Mapping[str, Room] = {
     "runtime": Room(
         (4, 0),
         "traitlets anyio msgspec comm jupyter_core",
-        "settings kernel_settings identity gui kernel_log log_file messenger patches signals interrupts handlers "
-        "fd_capture output_limit publishing input_requests reception timing usage variables exposure connection "
-        "comm_lanes dispatch jobs failures threads background debugging watchdog parts lifecycle",
-        3000,
+        "settings kernel_settings identity gui kernel_log log_file record_layout deaths messenger patches recorder "
+        "signals forks interrupts handlers fd_rescue foreign_code fd_capture output_limit publishing input_requests "
+        "reception timing usage variables exposure connection comm_lanes dispatch jobs failures threads background "
+        "debugging watchdog parts lifecycle",
+        3900,
     ),
     "kernel": Room((4, 1), "traitlets anyio"),
     # floor 5: application
@@ -133,13 +134,17 @@ LAZY: Mapping[tuple[str, str], str] = {
         "cli.checks",
         "async_kernel.shell.interactive",
     ): "judges settings, only where there are any",
+    ("launch", "async_kernel.runtime.recorder"): "ready first: it stands before the kernel is imported",
+    ("runtime.recorder", "async_kernel.runtime.deaths"): "only where the kernel before this one has died",
     ("launch", "async_kernel.runtime.kernel_log"): "ready first: the kernel imports it",
+    ("launch", "async_kernel.runtime.deaths"): "with the log",
     ("launch", "async_kernel.runtime.log_file"): "10 ms, and the log is opened when the kernel is ready",
     ("__main__", "async_kernel.cli.main"): "click costs 40 ms, and the argv of a kernelspec does without",
     ("cli.run", "async_kernel.cli.check"): "only with --check: subprocess, and Jupyter's client",
     ("cli.check", "jupyter_client.blocking.client"): "150 ms, and where it is broken, the check says so",
     ("cli.interpreter", "subprocess"): "only where a process can't become another",
     ("cli.start", "async_kernel.launch"): "it imports zmq, and the verbs that only list do without",
+    ("shell.history", "sqlite3"): "8 ms, when there is something to write; and a Python may be without it",
     ("shell.tracebacks", "pygments.formatters.terminal256"): "40 ms, with the first traceback",
     ("shell.tracebacks", "pygments.lexers.python"): "40 ms, with the first traceback",
     ("shell.tracebacks", "stack_data.core"): "40 ms, with the first traceback",
@@ -160,6 +165,7 @@ LAZY: Mapping[tuple[str, str], str] = {
     ("runtime.debugging", "async_kernel.debugger.debugger"): "only where a client debugs",
     ("runtime.debugging", "pdb"): "10 ms, only where a cell calls `breakpoint()`",
     ("config.layers", "async_kernel.config.yaml_tree"): "PyYAML costs 12 ms: only for what the plain reader leaves",
+    ("runtime.fd_capture", "async_kernel.runtime.fd_rescue"): "only where a cell loads C code of others",
     ("scheduling.gui", "tkinter"): "only where it is used",
     ("runtime.gui", "async_kernel.scheduling.gui"): "selectors of a GUI's own: only where there is one",
     ("scheduling.sections", "ctypes"): "5 ms, only where a thread is interrupted",

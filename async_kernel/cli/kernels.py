@@ -130,17 +130,24 @@ def _found(known: Known, answer: Mapping[str, Any] | None) -> Found | None:
     said = answer.get("async_kernel")
     told: Mapping[str, Any] = said if isinstance(said, dict) else {}
     pid = told.get("pid") if isinstance(told.get("pid"), int) else None
-    started = told.get("started")
     return Found(
         file=known.file,
         state=str(told.get("state", "running")),
         pid=pid,
         profile=str(told.get("profile", "")),
-        began=datetime.fromisoformat(started).timestamp() if isinstance(started, str) else None,
+        began=_began(told),
         memory=processes.memory(pid) if pid and _is_local(known.info) else None,
         running=told.get("running"),
         writer=known.writer,
     )
+
+
+def _began(told: Mapping[str, Any]) -> float | None:
+    """When a kernel has begun, by the clock as it is now: it may have been set since."""
+    uptime, started = told.get("uptime"), told.get("started")
+    if isinstance(uptime, int | float):
+        return time.time() - uptime
+    return datetime.fromisoformat(started).timestamp() if isinstance(started, str) else None
 
 
 def _silent(known: Known) -> Found:

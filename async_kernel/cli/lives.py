@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from async_kernel.cli import processes
 from async_kernel.errors import SetupError
+from async_kernel.runtime.deaths import Death, all_deaths
 from async_kernel.runtime.log_file import OLDER, SUFFIX, is_locked
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ class Life(NamedTuple):
             return f"stopped after {self.stop.get('uptime', '?')} s: {self.stop.get('reason', '?')}"
         if self.alive:
             return ""
+        if self.records[-1].get("event") == "died":
+            return self.records[-1]["message"]
         return f"died without saying why (killed, or crashed); its last record is of {self.last}"
 
     def describe(self) -> dict[str, Any]:
@@ -85,10 +88,29 @@ def read_lives(folder: Path) -> list[Life]:
     try:
         paths = [path for path in folder.iterdir() if path.name.endswith(SUFFIX)]
     except FileNotFoundError:
-        return []  # no kernel has run yet
+        paths = []  # No kernel has lived long enough yet.
     except OSError as error:
         raise SetupError(f"can't read the folder of the logs {folder}: {error.strerror}") from error
-    return sorted((life for path in paths for life in _lives(path)), key=lambda life: life.last, reverse=True)
+    lives = with_deaths([life for path in paths for life in _lives(path)], all_deaths(), folder)
+    return sorted(lives, key=lambda life: life.last, reverse=True)
+
+
+def with_deaths(lives: Sequence[Life], found: Sequence[Death], folder: Path) -> list[Life]:
+    """The lives, each of a kernel that has died with what it has left besides its log, and those that have no log."""
+    left = {(death.facts["connection_file"], death.facts["pid"]): death for death in found}
+    result: list[Life] = []
+    for life in lives:
+        death = left.get((str(life.start.get("connection_file")), life.pid))
+        if death is None or life.state != "died" or death.seen < _seconds(life.records[0]) - 1:
+            result.append(life)
+        else:
+            result.append(life._replace(records=[*life.records, death.records()[-1]]))
+    for death in found:
+        file = Path(death.facts["connection_file"])
+        here = death.facts["runtime"] == os.environ.get("JUPYTER_RUNTIME_DIR", "") or file.parent == folder.parent
+        if not death.logged and here:
+            result.append(Life(file.stem, folder / f"{file.stem}{SUFFIX}", death.records(), alive=False))
+    return result
 
 
 def _lives(path: Path) -> Iterator[Life]:
@@ -112,8 +134,12 @@ def _lives(path: Path) -> Iterator[Life]:
 def _lives_still(first: Record) -> bool:
     """Whether the process that wrote `first` lives, and not only another of its number."""
     began = processes.began(first["pid"])
-    written = datetime.fromisoformat(first["time"]).timestamp()
+    written = _seconds(first)
     return processes.exists(first["pid"]) and (began is None or began <= written + 1)
+
+
+def _seconds(record: Record) -> float:
+    return datetime.fromisoformat(record["time"]).timestamp()
 
 
 def _records(path: Path) -> Iterator[Record]:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import click
 
 from async_kernel.cli import render
-from async_kernel.cli.lives import Life, choose, read_lives
+from async_kernel.cli.lives import Life, Record, choose, read_lives
 from async_kernel.cli.start import tell
 from async_kernel.runtime.log_file import SUFFIX, log_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 __all__ = ["logs"]
 
@@ -57,14 +57,26 @@ def logs(kernel: str | None, last: bool, as_json: bool) -> int:
 def _show(lives: Sequence[Life]) -> None:
     for life in reversed(lives):
         for record in life.records:
-            said = {name: value for name, value in record.items() if name not in ("pid", "event", *_SHOWN)}
+            said = {} if record.get("event") == "died" else record
+            said = {name: value for name, value in said.items() if name not in ("pid", "event", *_SHOWN)}
             facts = ", ".join(f"{name} {value}" for name, value in said.items())
             line = f"{record['time']} {record['level']} {record['message']}{': ' if facts else ''}{facts}"
             print(render.printable(line))
-            for text in (record.get("traceback", ""), record.get("raw", "")):
+            for text in (*_cells(record), *(record.get(name) for name in _TEXTS)):
                 if text:
-                    print("    " + render.printable(text.rstrip()).replace("\n", "\n    "))
+                    print("    " + render.printable(str(text).rstrip()).replace("\n", "\n    "))
         print(f"{life.kernel} (pid {life.pid}) {life.why or 'is running'}")
 
 
-_SHOWN = ("time", "level", "message", "traceback", "raw")
+_TEXTS = ("traceback", "stack", "raw")
+_SHOWN = ("time", "level", "message", *_TEXTS)
+
+
+def _cells(record: Record) -> Iterator[str]:
+    """The cells that ran when a kernel died, or the last one."""
+    cells = record.get("cells")
+    for cell in cells if isinstance(cells, list) else ():
+        if isinstance(cell, dict):
+            number = cell.get("count") or " "
+            until = f"ended {cell['ended']}" if cell.get("ended") else "ran"
+            yield f"In [{number}]: began {cell.get('began')}, {until}, msg_id {cell.get('msg_id')}\n{cell.get('code')}"

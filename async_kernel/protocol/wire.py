@@ -72,7 +72,10 @@ def _signer(key: bytes, scheme: str) -> Callable[[Sequence[Frame]], bytes]:
     outer = hashlib.new(name, bytes(byte ^ 0x5C for byte in block))
 
     def sign(parts: Sequence[Frame]) -> bytes:
-        inside, outside = inner.copy(), outer.copy()
+        try:
+            inside, outside = inner.copy(), outer.copy()
+        except ValueError as error:  # OpenSSL has no other word for it.
+            raise MemoryError("no memory to sign a message") from error
         for part in parts:
             inside.update(part)
         outside.update(inside.digest())

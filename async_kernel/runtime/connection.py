@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from async_kernel.errors import SetupError
 from async_kernel.protocol.connection_info import ConnectionInfo
@@ -42,9 +42,12 @@ class Connection:
         self.path: Path = path
         self.profile: str = profile
         self.began: float = time.time()
+        self._began_ticks = time.monotonic()
         self.reception: Reception = reception
         self.wire: Wire = wire
         self.transport: ZmqTransport = transport
+        self.recorder: Any = None
+        "The `Recorder` of this process's kernel, where it keeps one."
         self._owned = owned
 
     @property
@@ -60,7 +63,10 @@ class Connection:
             running: How many requests run.
         """
         began = datetime.fromtimestamp(self.began, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        return {"pid": os.getpid(), "profile": self.profile, "state": state, "started": began, "running": running}
+        # The clock may have been set since.
+        uptime = round(time.monotonic() - self._began_ticks, 3)
+        told = {"pid": os.getpid(), "profile": self.profile, "state": state, "started": began, "running": running}
+        return {**told, "uptime": uptime}
 
     def close(self, linger: float = 1.0) -> None:
         """Send what is left for at most `linger` seconds, close the channels, remove our files. Idempotent."""

@@ -10,8 +10,10 @@ from weakref import WeakKeyDictionary, ref
 
 from async_kernel.errors import ClientError
 from async_kernel.protocol.jsonable import shown
+from async_kernel.protocol.messages import error_content
 from async_kernel.runtime.comm_lanes import CommLane
 from async_kernel.runtime.messenger import Messenger
+from async_kernel.scheduling.host import StartError
 from async_kernel.shell.subshells import lane
 from async_kernel.typing import Content, HandlerType, Job, MsgType, RunMode, SocketID
 
@@ -65,6 +67,7 @@ class Dispatch:
         aborts: Hears of each execute request in order of arrival.
         find: The subshell of an id; raises `ClientError` where there is none.
         accepted: Hears of each request that is about to be started, and how.
+        ended: Hears of those that then could not be started.
         refuse: Hears why a request is not: `Reception.refuse`.
         comms: Runs the handlers of comms that are not for a subshell; None: as their run modes say.
     """
@@ -79,6 +82,7 @@ class Dispatch:
         find: Callable[[str], Subshell],
         accepted: Callable[[Job[Any], RunMode], object],
         refuse: Callable[..., object],
+        ended: Callable[[Job[Any]], object] = lambda _: None,
         comms: CommLane | None = None,
     ) -> None:
         self._handlers = handlers
@@ -89,6 +93,7 @@ class Dispatch:
         self._find = find
         self._accepted = accepted
         self._refuse = refuse
+        self._ended = ended
         self._comms = comms
         self._comm_calls: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
@@ -111,14 +116,22 @@ class Dispatch:
             subshell_id = None if msg_type in CONTROL_TYPES else subshell_of(job)
             subshell = None if subshell_id is None else self._find(subshell_id)
         except Exception as error:  # noqa: BLE001 - a request that can't be served is answered, whatever was wrong
-            self._refuse("not served", "refused %s on the %s channel: %s", name, socket_id.name, error)
-            with self._messenger.exchange(job) as exchange:
-                exchange.fail(error)
+            self._fail(job, error)
             return
         if msg_type is MsgType.execute_request:
             self._aborts.received(job)
         self._accepted(job, mode)
-        self._start(msg_type, mode, handler, job, subshell)
+        try:
+            self._start(msg_type, mode, handler, job, subshell)
+        except (MemoryError, RuntimeError) as error:  # There can't be another thread now.
+            self._ended(job)
+            self._fail(job, error)
+
+    def _fail(self, job: Job[Any], error: Exception) -> None:
+        name, channel = job["msg"]["header"]["msg_type"], job["socket_id"].name
+        self._refuse("not served", "refused %s on the %s channel: %s", name, channel, error or type(error).__name__)
+        with self._messenger.exchange(job) as exchange:
+            exchange.fail(error)
 
     def _start(
         self,
@@ -147,7 +160,7 @@ class Dispatch:
         if mode is RunMode.queue or (mode is RunMode.direct and msg_type in COMM_TYPES):
             self._queue(msg_type, run, handler, job, loop)
         elif mode is RunMode.thread:
-            caller.to_thread(run, handler, job)  # The workers are those of all shells.
+            self._in_thread(run, handler, job, caller)  # The workers are those of all shells.
         else:
             loop.call_direct(run, handler, job)
 
@@ -160,6 +173,28 @@ class Dispatch:
         call = loop.queue_call(run, handler, job, key=key)
         if msg_type in COMM_TYPES:
             self._comm_calls[loop] = ref(call)  # It keeps its loop: nothing here may keep both.
+
+    def _in_thread(self, run: Any, handler: HandlerType, job: Job[Any], caller: Lanes) -> None:
+        """Run it in a worker. Where there can't be one (no descriptors, no threads), it is answered with the reason."""
+
+        def refuse(error: BaseException) -> None:
+            async def refusing(_: Job[Any]) -> Content | None:
+                if job["msg"]["header"]["msg_type"] == MsgType.execute_request:  # Frontends show no error of a reply.
+                    self._messenger.publish("error", error_content(error), parent=job["msg"])
+                raise error
+
+            run_now(run(refusing, job))
+
+        def ended(call: Any) -> None:
+            if not call.cancelled() and isinstance(error := call.exception(), StartError):
+                refuse(error)
+
+        try:
+            call = caller.to_thread(run, handler, job)
+        except Exception as error:  # noqa: BLE001 - whatever it was: there is somebody who waits for an answer
+            refuse(error)
+        else:
+            call.add_done_callback(ended)
 
     async def _run_in(self, subshell: Subshell, handler: HandlerType, job: Job[Any]) -> None:
         try:

@@ -39,7 +39,7 @@ class Entry:
     Attributes:
         number: Its number in the order of arrival, for `%cancel`.
         job, mode: The request and how it is run.
-        accepted, began: When (seconds since the epoch); `began` is None while it waits.
+        accepted, began: When (`time.monotonic`: the clock may be set meanwhile); `began` is None while it waits.
         thread, caller: Where it runs.
         done: It does not run any more.
         revoked: It was cancelled before it began.
@@ -54,7 +54,7 @@ class Entry:
         self.job = job
         self.mode = mode
         self.cells = cells
-        self.accepted = time.time()
+        self.accepted = time.monotonic()
         self.began: float | None = None
         self.thread: int | None = None
         self.caller: Caller | None = None
@@ -100,14 +100,14 @@ class Entry:
         cell = self.cells(self.job)
         result = None if cell is None else cell.result
         header, content = self.job["msg"]["header"], self.job["msg"]["content"]
-        caller, since = self.caller, self.accepted if self.began is None else self.began
+        caller, seconds = self.caller, time.monotonic() - (self.accepted if self.began is None else self.began)
         return {
             "number": self.number,
             "state": "runs" if self.began is not None else "cancelled" if self.revoked else "waits",
             "mode": "" if self.mode is None else self.mode.name,
             "count": None if result is None else result.execution_count,
-            "since": datetime.fromtimestamp(since, UTC).isoformat(timespec="milliseconds"),
-            "seconds": time.time() - since,
+            "since": datetime.fromtimestamp(time.time() - seconds, UTC).isoformat(timespec="milliseconds"),
+            "seconds": seconds,
             "thread": "" if caller is None else caller.name,
             "backend": "" if caller is None else caller.backend.name,
             "subshell": subshell_of(self.job),
@@ -142,7 +142,7 @@ class Jobs:
         if entry is not None:
             entry.thread = get_ident()
             entry.caller = Caller.get_current()
-            entry.began = time.time()
+            entry.began = time.monotonic()
             self._interval.shorten()
         return entry
 

@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -22,6 +22,7 @@ from async_kernel.protocol.connection_info import ConnectionInfo
 from async_kernel.runtime.connection import Connection, connected
 from async_kernel.runtime.exposure import Consent
 from async_kernel.runtime.fd_capture import FdCapture
+from async_kernel.runtime.forks import own_forks
 from async_kernel.runtime.kernel_log import kernel_log
 from async_kernel.runtime.parts import Living, Parts
 from async_kernel.runtime.patches import Patch, patched
@@ -96,7 +97,7 @@ async def life(
         stack.enter_context(_process_patched(kernel, parts))
         parts.shell = stack.enter_context(_open_shell(kernel, parts, backend))
         parts.subshells = SubshellManager(
-            parts.shell, shell_caller, kernel.subshell_namespace, when_ended=parts.aborts.forget
+            parts.shell, shell_caller, kernel.subshell_namespace, when_ended=parts.forget_subshell
         )
         stack.callback(parts.debugging.close)
         stack.callback(parts.subshells.stop_all_subshells, force=True)
@@ -144,7 +145,11 @@ def _process_patched(kernel: Owner, parts: Parts) -> Generator[None]:
         (comm, "create_comm", Comm),
         (comm, "get_comm_manager", lambda: parts.comm_manager),
     ]
-    with signals_watched(_signals(kernel, parts), partial(_unheard, kernel, parts)), patched(patches):
+    with (
+        signals_watched(_signals(kernel, parts), partial(_unheard, kernel, parts)) as handlers,
+        own_forks(handlers, patches) if kernel.owns_process else nullcontext(),
+        patched(patches),
+    ):
         yield
 
 
@@ -153,7 +158,8 @@ def _captured(parts: Parts) -> Generator[None]:
     """What C code and child processes write belongs to the cell that began last: a descriptor does not say more."""
     output = parts.output
     writes = {1: partial(output.put, -1, "stdout"), 2: partial(output.put, -2, "stderr")}
-    with FdCapture(writes, lambda: parts.publish.latest) as capture:
+    recorded = parts.connection.recorder is not None  # It has the stacks of a crash.
+    with FdCapture(writes, lambda: parts.publish.latest, crashes=not recorded) as capture:
         output.before_flush = capture.drain
         try:
             yield

@@ -15,7 +15,7 @@ import os
 import platform
 import stat
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -73,16 +73,16 @@ class LogFile(logging.Handler):
         self._size = 0
         self._start: dict[str, Any] = {}
 
-    def begin(self, **facts: Any) -> None:
-        """Open it and say that the kernel has started."""
+    def begin(self, **facts: Any) -> bool:
+        """Open it and say that the kernel has started; returns whether that was written."""
         self._start = {"event": "started", **facts, "host": platform.node(), "python": sys.executable}
         try:
             _make_folder(self.path.parent)
             self._file, self._size = _open(self.path)
         except OSError as error:
             self._give_up(error)
-            return
-        self.say("INFO", "started", **self._start)
+            return False
+        return self.say("INFO", "started", **self._start)
 
     def end(self, uptime: float, reason: str) -> None:
         """Say that the kernel has ended, and close it. Idempotent.
@@ -103,17 +103,24 @@ class LogFile(logging.Handler):
         except (TypeError, ValueError):
             text = str(record.msg)
         trace = logging.Formatter().formatException(record.exc_info) if record.exc_info else ""
-        self.say(record.levelname, text, **({"traceback": self._shown(trace)} if trace else {}))
+        more = {"traceback": trace, "stack": getattr(record, "stack", "")}
+        self.say(record.levelname, text, **{name: self._shown(str(value)) for name, value in more.items() if value})
 
-    def say(self, level: str, message: str, **facts: Any) -> None:
-        """Write a record of this kernel now."""
+    def say(self, level: str, message: str, **facts: Any) -> bool:
+        """Write a record of this kernel now; returns whether it has been written."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        record = {"time": now, "level": level, "pid": self._pid, "message": self._shown(message), **facts}
-        data = f"{json.dumps(record, default=str)}\n".encode()
+        return self.put({"time": now, "level": level, "pid": self._pid, "message": self._shown(message), **facts})
+
+    def put(self, record: Mapping[str, Any]) -> bool:
+        """Write a record; returns whether it has been written."""
+        text = json.dumps(record, default=str)
+        for secret in self._secrets:
+            text = text.replace(secret, "<secret>")
+        data = f"{text}\n".encode()
         self.acquire()
         try:
             if self._file < 0:
-                return
+                return False
             if self._size > MAX_BYTES:
                 self._rotate()
             self._size += (written := os.write(self._file, data))
@@ -121,8 +128,10 @@ class LogFile(logging.Handler):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             self._give_up(error)
+            return False
         finally:
             self.release()
+        return True
 
     def close(self) -> None:
         """Let go of the file."""
@@ -145,7 +154,7 @@ class LogFile(logging.Handler):
 
     def _give_up(self, error: OSError) -> None:
         self.close()
-        if sys.__stderr__ is not None:
+        if sys.__stderr__ is not None and not sys.__stderr__.closed:
             reason = error.strerror or error
             text = f"async-kernel: warning: can't write the kernel's log {self.path}: {reason}; it goes on without one"
             print(text, file=sys.__stderr__, flush=True)
@@ -221,7 +230,7 @@ def _open(path: Path) -> tuple[int, int]:
     """The descriptor of the log at `path`, with a shared lock, and its size."""
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | NO_LINK
     while True:
-        file = os.open(path, flags, 0o600)
+        file = _above_standard(os.open(path, flags, 0o600))
         try:
             _share(file)
             if _is_in_place(file, path):
@@ -230,6 +239,16 @@ def _open(path: Path) -> tuple[int, int]:
             os.close(file)
             raise
         os.close(file)  # Somebody has pruned it between the two calls.
+
+
+def _above_standard(file: int) -> int:
+    """The file with another number, where it has that of stdout, which a cell may have closed: programs write there."""
+    if file > 2 or _fcntl is None:
+        return file
+    try:
+        return _fcntl.fcntl(file, _fcntl.F_DUPFD_CLOEXEC, 3)
+    finally:
+        os.close(file)
 
 
 def _share(file: int) -> None:

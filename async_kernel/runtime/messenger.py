@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar
 
 from async_kernel.interfaces import Transport
 from async_kernel.protocol.exchange import Exchange, is_announced
@@ -11,9 +12,28 @@ from async_kernel.protocol.messages import reply_type, topic
 from async_kernel.protocol.wire import Wire
 from async_kernel.typing import Content, Job, Message, MsgHeader, SocketID
 
-__all__ = ["Messenger"]
+__all__ = ["Messenger", "patiently"]
 
 _NO_PARENT: Final = None
+
+
+STATUS: Final = topic("status")
+TRIES: Final = 20
+TRY_SECONDS: Final = 0.05
+T = TypeVar("T")
+
+
+def patiently(make: Callable[[], T]) -> T:
+    """What `make` returns; where there is no memory for it, it gets another chance for a second.
+
+    A cell that takes all memory is about to give some back; a client whose reply is lost waits for ever.
+    """
+    for _ in range(TRIES):
+        try:
+            return make()
+        except MemoryError:
+            time.sleep(TRY_SECONDS)
+    return make()
 
 
 class Messenger:
@@ -62,15 +82,17 @@ class Messenger:
 
         def status(state: str) -> None:
             if announced:
-                self.publish("status", {"execution_state": state}, parent=msg)
+                content = {"execution_state": state}
+                frames = patiently(lambda: self.wire.encode("status", content, parent=msg, ident=STATUS))
+                self.transport.send(SocketID.iopub, frames)
+                self._latest = msg
 
         def reply(content: Content, metadata: Content | None = None, buffers: Sequence[Any] | None = None) -> None:
             msg_type = reply_type(msg["header"]["msg_type"])
             if msg_type is None:
                 raise ValueError(f"{msg['header']['msg_type']} has no reply")
-            frames = self.wire.encode(
-                msg_type, content, parent=msg, ident=job["ident"], metadata=metadata, buffers=buffers
-            )
+            options: dict[str, Any] = {"ident": job["ident"], "metadata": metadata, "buffers": buffers}
+            frames = patiently(lambda: self.wire.encode(msg_type, content, parent=msg, **options))
             self.transport.send(job["socket_id"], frames)
 
         return Exchange(job, status=status, reply=reply)

@@ -27,6 +27,7 @@ from async_kernel.runtime.input_requests import InputRequests
 from async_kernel.runtime.interrupts import Interrupts
 from async_kernel.runtime.jobs import Entry, Jobs
 from async_kernel.runtime.publishing import Publishing
+from async_kernel.runtime.recorder import Recorder
 from async_kernel.runtime.timing import timing
 from async_kernel.runtime.variables import Variables
 from async_kernel.scheduling.caller import Caller
@@ -79,6 +80,7 @@ class Parts:
     ) -> None:
         self.connection: Connection = connection
         self.callers: dict[SocketID, Caller] = callers
+        self.recorder: Recorder = connection.recorder or Recorder()
         self.messenger = connection.reception.messenger
         self.publish: Publishing = Publishing(self.messenger, kernel.thread_output, kernel.output_limit)
         self.session: Session = Session(connection.wire)
@@ -94,6 +96,7 @@ class Parts:
             self._subshell,
             self.jobs.accepted,
             connection.reception.refuse,
+            self.jobs.end,
             comms=comm_lane(kernel.comms, callers[SocketID.shell]),
         )
         self.comm_manager: CommManager = CommManager(self.publish, lambda name: self.shell.events.trigger(name))
@@ -176,6 +179,11 @@ class Parts:
             self.jobs.end(job)
             current_job.reset(token)
 
+    def forget_subshell(self, subshell_id: str) -> None:
+        """A subshell has ended: nothing of it is kept."""
+        self.aborts.forget(subshell_id)
+        self.variables.forget(subshell_id)
+
     async def execute(self, job: Job[Any]) -> Content:
         """Run a cell; where an earlier error aborts it, say so."""
         if self._stopping or self.aborts.covers(job):
@@ -189,7 +197,22 @@ class Parts:
         shell = self.subshells.current()
         self.debugging.cell()
         with self.background.cell(job), self.variables.cell(job):
-            content: Content = await shell.execute_request(
+            content: Content = await self._recorded(job, request, shell, policy)
+        stops = request.stop_on_error if policy.stop_on_error is None else policy.stop_on_error
+        if content["status"] == "error" and stops and not policy.raises_exception:
+            self.aborts.failed(job, shell.stop_on_error_time_offset)
+        return content
+
+    async def _recorded(self, job: Job[Any], request: ExecuteRequest, shell: Any, policy: CellPolicy) -> Content:
+        """Run a cell, so that it is known which one it was if the kernel dies of it."""
+        counted = request.store_history and not request.silent
+        if counted and self.recorder.untold:
+            self._tell_of_predecessor(job)
+        place = self.recorder.begin(
+            job["msg"]["header"]["msg_id"], shell.execution_count if counted else 0, request.code
+        )
+        try:
+            return await shell.execute_request(
                 request.code,
                 silent=request.silent,
                 store_history=bool(request.store_history),
@@ -199,10 +222,15 @@ class Parts:
                 cell_id=job["msg"]["metadata"].get("cellId"),
                 policy=policy,
             )
-        stops = request.stop_on_error if policy.stop_on_error is None else policy.stop_on_error
-        if content["status"] == "error" and stops and not policy.raises_exception:
-            self.aborts.failed(job, shell.stop_on_error_time_offset)
-        return content
+        finally:
+            self.recorder.end(place)
+
+    def _tell_of_predecessor(self, job: Job[Any]) -> None:
+        """Say in the first cell why all names are gone."""
+        self.recorder.untold = False
+        if dead := self.recorder.predecessors():
+            text = f"the kernel before this one died ({dead[0].summary}): async-kernel logs --last\n"
+            self.publish("stream", {"name": "stderr", "text": text}, parent=job)
 
     def interrupt(
         self, callbacks: Iterable[Callable[[], object]], msg_ids: tuple[str, ...] = (), subshell_id: str | None = None

@@ -15,7 +15,7 @@ from typing import Any, Final
 from async_kernel.errors import WireError
 from async_kernel.interfaces import Transport
 from async_kernel.protocol.wire import Wire
-from async_kernel.runtime.messenger import Messenger
+from async_kernel.runtime.messenger import Messenger, patiently
 from async_kernel.typing import Content, Job, MsgType, SocketID
 
 __all__ = ["Reception", "Report", "tell_nobody"]
@@ -79,7 +79,7 @@ class Reception:
     def receive(self, socket_id: SocketID, frames: Sequence[Any], received_time: float) -> None:
         """Take one message from the transport (in its thread); what can't be trusted is counted, logged and dropped."""
         try:
-            ident, msg = self._wire.decode(frames)
+            ident, msg = patiently(lambda: self._wire.decode(frames))
         except WireError as error:
             self.refuse(error.reason, "dropped a message on the %s channel: %s", socket_id.name, error)
             return

@@ -46,10 +46,11 @@ def signals_handled(handlers: Mapping[signal.Signals, SignalHandler]) -> Generat
 @contextmanager
 def signals_watched(
     handlers: Mapping[signal.Signals, SignalHandler], unheard: Callable[[signal.Signals], object]
-) -> Generator[None]:
+) -> Generator[Mapping[signal.Signals, SignalHandler]]:
     """As `signals_handled`, and what the main thread does not notice is told to another; on POSIX.
 
-    To be entered when the event loop runs: what the loop has asked to be told of signals, it is still told.
+    To be entered when the event loop runs: what the loop has asked to be told of signals, it is still told. It gives
+    the handlers that are set in place of `handlers`.
 
     Args:
         handlers: As in `signals_handled`. One that code has replaced meanwhile is not watched.
@@ -58,10 +59,10 @@ def signals_watched(
     watch = _Watch(handlers, unheard)
     with signals_handled(watch.handlers):
         if os.name != "posix" or threading.current_thread() is not threading.main_thread():
-            yield
+            yield watch.handlers
             return
         with watch:
-            yield
+            yield watch.handlers
 
 
 class _Watch:

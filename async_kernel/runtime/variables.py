@@ -27,6 +27,10 @@ class Variables:
     def __init__(self) -> None:
         self._left: dict[str | None, Context] = {}
 
+    def forget(self, subshell_id: str) -> None:
+        """The subshell has ended."""
+        self._left.pop(subshell_id, None)
+
     @contextmanager
     def cell(self, job: Job[Any]) -> Generator[None]:
         """A cell runs in the current context."""

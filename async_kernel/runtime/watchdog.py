@@ -54,9 +54,11 @@ def bound_shutdown(seconds: float, clean_up: Callable[[], None]) -> None:
     """End the process with status 1 if it has not ended by itself in `seconds`, after a dump and `clean_up`."""
 
     def tell() -> None:
-        log.error("the kernel did not end within %g s of being asked to; the stacks of its threads follow", seconds)
-        if sys.__stderr__ is not None:
-            sys.__stderr__.write(stacks())
+        text = stacks()
+        said = "the kernel did not end within %g s of being asked to; the stacks of its threads follow"
+        log.error(said, seconds, extra={"stack": text})
+        if sys.__stderr__ is not None and not sys.__stderr__.closed:
+            sys.__stderr__.write(text)
             sys.__stderr__.flush()
 
     def wait() -> None:
@@ -68,7 +70,10 @@ def bound_shutdown(seconds: float, clean_up: Callable[[], None]) -> None:
         clean_up()
         os._exit(1)
 
-    KernelThread(target=wait, name="ShutdownWatch").start()
+    try:
+        KernelThread(target=wait, name="ShutdownWatch").start()
+    except (MemoryError, RuntimeError) as error:  # It should end all the more.
+        log.error("nobody watches whether the kernel ends: there can't be another thread: %s", error)
 
 
 def stacks() -> str:

@@ -10,6 +10,7 @@ import inspect
 import sys
 import traceback
 from asyncio import current_task
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any, Self
@@ -19,7 +20,18 @@ import anyio
 from async_kernel.scheduling.event_loops import Ended
 from async_kernel.typing import Backend
 
-__all__ = ["CancelScope", "Loop", "Waiter", "absorb", "is_cancellation", "outside", "run", "shield", "sleep"]
+__all__ = [
+    "CancelScope",
+    "Loop",
+    "Waiter",
+    "absorb",
+    "instead_of_next_step",
+    "is_cancellation",
+    "outside",
+    "run",
+    "shield",
+    "sleep",
+]
 
 sleep = asyncio.sleep
 
@@ -190,6 +202,18 @@ def outside() -> Generator[None]:
         asyncio._set_running_loop(loop)  # pyright: ignore[reportPrivateUsage]
         if task is not None:
             asyncio.tasks._enter_task(loop, task)  # pyright: ignore[reportPrivateUsage]
+
+
+def instead_of_next_step(func: Callable[[], object]) -> Callable[[], None]:
+    """See `event_loops.instead_of_next_step`; with uvloop, other callbacks that are due may come before it."""
+    loop = asyncio.get_running_loop()
+
+    def arm() -> None:
+        loop.call_soon(func)
+        if isinstance(ready := getattr(loop, "_ready", None), deque):
+            ready.rotate(1)
+
+    return arm
 
 
 def run(func: Callable[..., Awaitable[Any]], args: tuple[Any, ...], options: dict[str, Any]) -> Any:

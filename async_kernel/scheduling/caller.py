@@ -245,7 +245,7 @@ class Caller(LoopHost):
     def _submit(self, call: Call[Any]) -> None:
         self.post(call.start)
         if self._state is CallerState.stopped:  # Meanwhile.
-            call.cancel(f"{self!r} was stopped")
+            self.turn_away(call)
 
     def schedule_call(
         self,

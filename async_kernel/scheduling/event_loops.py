@@ -29,6 +29,7 @@ __all__ = [
     "as_backend",
     "default_options",
     "driver",
+    "instead_of_next_step",
     "outside_loop",
     "run",
     "running_backend",
@@ -99,6 +100,7 @@ class Driver(Protocol):
     def absorb(self) -> bool: ...
     def shield(self, seconds: float) -> AbstractContextManager[Any]: ...
     def outside(self) -> AbstractContextManager[Any]: ...
+    def instead_of_next_step(self, func: Callable[[], object]) -> Callable[[], None]: ...
 
 
 _MODULES: Final = {
@@ -228,9 +230,11 @@ def start_thread(
     name: str | None = None,
     backend: str = Backend.asyncio,
     backend_options: dict[str, Any] | None = None,
-    ended: Callable[[], object] | None = None,
+    ended: Callable[[BaseException | None], object] = lambda _: None,
 ) -> threading.Thread:
-    """Start a daemon thread that does `run(func, *args)` in an empty context, then calls `ended()`; returns the thread.
+    """Start a daemon thread that does `run(func, *args)` in an empty context; returns the thread.
+
+    Then it calls `ended` with what `run` has raised (there may be no descriptors left for a loop), or None.
 
     Raises:
         SetupError: The backend's package is not installed.
@@ -240,9 +244,10 @@ def start_thread(
     def target() -> None:
         try:
             run(func, *args, backend=backend, backend_options=backend_options)
-        finally:
-            if ended is not None:
-                ended()
+        except BaseException as exc:
+            ended(exc)
+            raise
+        ended(None)
 
     thread = threading.Thread(target=contextvars.Context().run, args=(target,), name=name, daemon=True)
     thread.start()
@@ -258,3 +263,11 @@ def outside_loop() -> AbstractContextManager[Any]:
         RuntimeError: No event loop runs in this thread.
     """
     return this_driver().outside()
+
+
+def instead_of_next_step(func: Callable[[], object]) -> Callable[[], None] | None:
+    """What is to be called in a child of a fork, so that `func`, which ends the process, is called when this step ends.
+
+    Call this before the fork: asyncio knows no running loop in the child. None where no event loop runs.
+    """
+    return None if (backend := running_backend()) is None else driver(backend).instead_of_next_step(func)

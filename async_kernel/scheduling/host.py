@@ -18,9 +18,13 @@ from async_kernel.scheduling.event_loops import CancelScope, Driver, Loop, Waite
 from async_kernel.scheduling.pending import Event
 from async_kernel.typing import Backend, CallerState, Job
 
-__all__ = ["LoopHost"]
+__all__ = ["LoopHost", "StartError"]
 
 ExceptHook: TypeAlias = Callable[[BaseException, str], object]
+
+
+class StartError(RuntimeError):
+    """A call was not begun, because the thread that it was for can't run."""
 
 
 class LoopHost:
@@ -69,6 +73,7 @@ class LoopHost:
         self._cancel_host: Callable[[], None] | None = None
         self._empty: Waiter | None = None
         self._parent: LoopHost | None = None
+        self._failure: BaseException | None = None
         self._children: set[LoopHost] = set()
 
     def __repr__(self) -> str:
@@ -173,13 +178,17 @@ class LoopHost:
             raise RuntimeError(f"start_sync: {self!r} was started already")
         if self._new_thread:
             self._state = CallerState.start_sync
-            self._thread = event_loops.start_thread(
-                self._host,
-                name=self.name,
-                backend=self.backend,
-                backend_options=self.backend_options,
-                ended=self._gone,
-            )
+            try:
+                self._thread = event_loops.start_thread(
+                    self._host,
+                    name=self.name,
+                    backend=self.backend,
+                    backend_options=self.backend_options,
+                    ended=self._thread_ended,
+                )
+            except BaseException:  # There can't be another thread now: nobody is to wait for its end.
+                self._gone()
+                raise
             return
         self._check_backend()
         self._begin()
@@ -248,6 +257,23 @@ class LoopHost:
                 child.abandon()
             elif child.thread is not None:
                 child.thread.join(1)  # Its loop is closed: what is left of it takes microseconds.
+
+    def _thread_ended(self, error: BaseException | None) -> None:
+        """The new thread ends. Those who call, or have called, are told of the error that kept it from running."""
+        if error is not None and not self.started.is_set():
+            self._failure, self._state = error, CallerState.stopped
+            for call in list(self.live):
+                self.turn_away(call)
+        self._gone()
+
+    def turn_away(self, call: Call[Any]) -> None:
+        """End a call that came when nothing runs here any more; whoever waits for it hears why."""
+        if self._failure is None:
+            call.cancel(f"{self!r} was stopped")
+            return
+        failure = StartError(f"no thread for {self.name!r}: {type(self._failure).__name__}: {self._failure}")
+        failure.__cause__ = self._failure
+        call.end(None, failure, False)
 
     def abandon(self) -> None:
         """Tell those who wait for a call that it is cancelled, whether it has ended or not."""

@@ -17,7 +17,18 @@ from trio.lowlevel import current_task, current_trio_token, in_trio_task, resche
 from async_kernel.scheduling.event_loops import Ended
 from async_kernel.typing import Backend
 
-__all__ = ["CancelScope", "Loop", "Waiter", "absorb", "is_cancellation", "outside", "run", "shield", "sleep"]
+__all__ = [
+    "CancelScope",
+    "Loop",
+    "Waiter",
+    "absorb",
+    "instead_of_next_step",
+    "is_cancellation",
+    "outside",
+    "run",
+    "shield",
+    "sleep",
+]
 
 
 class Waiter:
@@ -124,6 +135,19 @@ def outside() -> Generator[None]:
     finally:
         vars(run_context).update(saved)
         sniffed.name = name
+
+
+class _AfterStep(trio.abc.Instrument):
+    def __init__(self, func: Callable[[], object]) -> None:
+        self._func = func
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        self._func()
+
+
+def instead_of_next_step(func: Callable[[], object]) -> Callable[[], None]:
+    """See `event_loops.instead_of_next_step`."""
+    return lambda: trio.lowlevel.add_instrument(_AfterStep(func))
 
 
 def run(func: Callable[..., Awaitable[Any]], args: tuple[Any, ...], options: dict[str, Any]) -> Any:

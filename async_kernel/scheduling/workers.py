@@ -15,6 +15,8 @@ class Worker(Protocol):
 
     idle_since: float
 
+    @property
+    def running(self) -> bool: ...
     def stop(self, *, force: bool = False) -> Any: ...
     def run_later(self, delay: float, func: Callable[[], object], /) -> object: ...
 
@@ -51,7 +53,9 @@ class Pool(Generic[W]):
         return worker
 
     def give(self, worker: W) -> None:
-        """`worker` has nothing to do; called in its thread."""
+        """`worker` has nothing to do; called in its thread. One that does not run any more is not kept."""
+        if not worker.running:
+            return
         worker.idle_since = time.monotonic()
         self._idle.append(worker)
         if len(self._idle) > self._max_idle:

@@ -19,6 +19,7 @@ from IPython.utils.text import LSString, SList
 from async_kernel.scheduling.sections import waits
 from async_kernel.shell.awaits import CELL_MAGICS
 from async_kernel.shell.lookup import Lookup
+from async_kernel.shell.outstream import Output
 
 __all__ = ["Commands"]
 
@@ -28,6 +29,9 @@ _awaited: ContextVar[bool] = ContextVar("awaited", default=False)
 
 class Commands(Lookup):
     """The part of the shell that runs commands and magics, blocking or awaited."""
+
+    output: Output
+    "The stdout and stderr of the cells."
 
     @cached_property
     def children(self) -> set[Any]:
@@ -70,6 +74,8 @@ class Commands(Lookup):
         """Start a process that ends with the shell; see `Child`."""
         from async_kernel.shell.children import Child  # with the first command
 
+        # A cell may have set `sys.stdout` to None, or to what can't be written to.
+        sinks = {name: to if hasattr(to, "write") else getattr(self.output, name) for name, to in sinks.items()}
         children: set[Any] = getattr(self, "main_shell", self).children  # A subshell's end with the main shell.
         child = Child(command, sinks, ended=children.discard, **options)
         children.add(child)

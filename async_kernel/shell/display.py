@@ -155,7 +155,10 @@ class AsyncDisplayHook(Hooked, DisplayHook):
             cell.displaying = False
 
     def log_output(self, format_dict: dict[str, Any]) -> None:
-        """Note the output for `%history -o` and `%notebook`."""
+        """Note the output of a cell that is in the history, for `%history -o` and `%notebook`."""
+        cell = self.shell.running_cell()
+        if cell is not None and not cell.store_history:
+            return  # Others have no number of their own: under that of the next cell, they would be kept for ever.
         history = self.shell.history_manager
         history.outputs[self.prompt_count].append(HistoryOutput("execute_result", format_dict))
         if (text := format_dict.get("text/plain")) is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import math
+import os
 import sys
 import threading
 import time
@@ -24,7 +25,8 @@ from async_kernel.scheduling.context import current_job
 from async_kernel.scheduling.event_loops import outside_loop
 from async_kernel.scheduling.sections import BORDERS, Stepped, guarded
 from async_kernel.shell.awaits import insert_awaits
-from async_kernel.shell.compiler import KernelCompiler, split_at_futures
+from async_kernel.shell.compiler import KernelCompiler, again, split_at_futures
+from async_kernel.shell.forks import end_child
 from async_kernel.shell.tracebacks import awaiting
 from async_kernel.shell.transform import transform
 from async_kernel.threads import hide_from_debugger
@@ -52,6 +54,10 @@ NOT_SHOWN: Final = USER_CODE | BORDERS
 "What stands between the kernel and the code of a cell in a traceback."
 LATE_SECONDS: Final = 0.05
 "A cell that awaits has been cancelled so long after its time is over."
+
+
+def anyio_scope(deadline: float) -> anyio.CancelScope:
+    return anyio.CancelScope(deadline=deadline)
 
 
 class Running:
@@ -163,12 +169,17 @@ class Running:
             KernelInterruptError: It was cancelled by `interrupt`.
             TimeoutError: It was cancelled because it took too long.
         """
+        process = os.getpid()
         try:
             where = await self._run(code, global_ns, local_ns)
-        except KernelInterruptError as exc:
-            if not self.overdue:
+        except BaseException as exc:
+            if os.getpid() != process:
+                end_child(exc.with_traceback(user_traceback(exc)))
+            if not (self.overdue and isinstance(exc, KernelInterruptError)):
                 raise
             where = exc.__traceback__
+        if os.getpid() != process:
+            end_child(None)
         if where is not None:
             self.timed_out = True
             raise TimeoutError(f"the cell took longer than {self.timeout:g} seconds").with_traceback(awaiting(where))
@@ -199,7 +210,8 @@ class Running:
         where: TracebackType | None = None
         # The loop's own clock is asked here and no earlier: most cells don't await, and anyio's backend costs 25 ms.
         deadline = anyio.current_time() + self.deadline - time.monotonic() if self.timeout else math.inf
-        with anyio.CancelScope(deadline=deadline) as self.scope:
+        # The first time it imports more of anyio, which parses its own modules for that.
+        with again(anyio_scope, deadline) as self.scope:
             if self.interrupted:
                 self.scope.cancel()
             try:
@@ -372,7 +384,7 @@ async def _run_code(shell: Any, running: Running, code: CodeType) -> bool:
     except SystemExit as exc:
         result.error_in_exec = exc
         shell.showtraceback(exception_only=True)
-        print("To exit: use 'exit' or 'quit'.", file=sys.stderr)
+        shell.output.stderr.write("To exit: use 'exit' or 'quit'.\n")
     except shell.custom_exceptions as exc:
         result.error_in_exec = exc
         shell.CustomTB(type(exc), exc, user_traceback(exc))

@@ -185,13 +185,14 @@ class AsyncInteractiveShell(KernelSetup, InteractiveShell):  # pyright: ignore[r
             self.publish("execute_input", {"code": code, "execution_count": self.execution_count})
         self._enter(cell)
         for problem in policy.problems:
-            print(f"{problem}; it is ignored", file=sys.stderr)
+            self.output.stderr.write(f"{problem}; it is ignored\n")
         try:
             with cell.bounded(self._interrupt):
                 await self._run_with_events(cell)
             return self._reply(cell, user_expressions or {})
         finally:
             self._leave(cell)
+            self.output.put_back()
             self.output.flush()
 
     async def _run_with_events(self, cell: Running) -> None:

@@ -22,6 +22,7 @@ from typing import Any, Final, Literal, Protocol, TypeAlias
 
 from async_kernel.interfaces import Publisher
 from async_kernel.scheduling.context import current_job
+from async_kernel.shell.forks import by_whole_lines
 from async_kernel.typing import Job
 
 __all__ = ["OutStream", "Output"]
@@ -122,6 +123,13 @@ class Output:
         if self.entries or self._held or self._ready:
             self.drain(get_ident())
 
+    def put_back(self) -> None:
+        """Where a cell has deleted `sys.stdout` or `sys.stderr`, put them back, and say so."""
+        for stream in (self.stdout, self.stderr):
+            if not hasattr(sys, name := stream.name.strip("<>")):
+                setattr(sys, name, stream)
+                self.stderr.write(f"sys.{name} was deleted; it is the cells' {name} again\n")
+
     def close(self) -> None:
         """Publish everything, end the flusher; from now on the streams write to the process's own file descriptors."""
         self.flush()
@@ -143,7 +151,8 @@ class Output:
         # The text in the buffers is the parent's to publish, and another thread may have held the lock.
         self.entries, self._held, self._ready = [], {}, []
         self._lock = threading.RLock()
-        self._detach()
+        for stream in (self.stdout, self.stderr):
+            stream.detach_from_kernel(by_lines=True)
 
     def arm(self) -> None:
         self.due = True
@@ -344,9 +353,11 @@ class OutStream(io.TextIOBase):
         """Flush: the stream belongs to the kernel, and a cell that closes it can still print."""
         self.flush()
 
-    def detach_from_kernel(self) -> None:
-        """From now on write to the file descriptor: the kernel is gone, or this is a child process after a fork."""
+    def detach_from_kernel(self, *, by_lines: bool = False) -> None:
+        """From now on write to the file descriptor, perhaps whole lines: the kernel is gone, or this a fork of it."""
         self.write = self._write_to_descriptor
+        if by_lines:
+            self.write, self.flush = by_whole_lines(self._write_to_descriptor)
 
     def _write_to_descriptor(self, text: str, /) -> int:
         data = memoryview(text.encode("utf-8", "backslashreplace"))

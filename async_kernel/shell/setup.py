@@ -6,7 +6,7 @@ import atexit
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from IPython.core import page
 from IPython.core.interactiveshell import InteractiveShell
@@ -16,11 +16,12 @@ from IPython.utils import PyColorize
 
 from async_kernel.shell.commands import Commands
 from async_kernel.shell.display import CellPayloads
+from async_kernel.shell.events import Events
 from async_kernel.shell.formatting import quick_format
 from async_kernel.shell.history import HistoryMode, KernelHistory
 from async_kernel.shell.outstream import Output
 from async_kernel.shell.process_state import ENVIRONMENT, ProcessState
-from async_kernel.shell.startup import load_config, open_profile, run_startup
+from async_kernel.shell.startup import load_config, open_profile, remove_temporary, run_startup
 from async_kernel.shell.tracebacks import Tracebacks
 
 __all__ = ["KernelSetup"]
@@ -120,6 +121,13 @@ class KernelSetup(Commands):
         formatter: Any = self.display_formatter
         formatter.format = quick_format(formatter)
 
+    def init_events(self) -> None:
+        """Make what calls the callbacks of events."""
+        super().init_events()
+        events = Events(self, {})
+        events.callbacks = self.events.callbacks
+        self.events = events
+
     def init_environment(self) -> None:
         """Tell the programs that cells start about the frontend."""
         os.environ.update(ENVIRONMENT)
@@ -172,6 +180,7 @@ class KernelSetup(Commands):
         history: Any = self.history_manager
         history.end_session()
         history.close()
+        remove_temporary(cast("Any", self).profile_dir)
         self._atexit_once_called = True  # What it does otherwise is to empty the namespaces; they are released by now.
         self.atexit_operations()
         if getattr(InteractiveShell, "_instance", None) is self:

@@ -9,20 +9,20 @@ import contextlib
 import glob
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
 
 from IPython.core.profiledir import ProfileDir, ProfileDirError
-from IPython.paths import get_ipython_dir
 from IPython.utils.path import get_home_dir
 from traitlets.config import Config
 from traitlets.config.loader import PyFileConfigLoader
 
 from async_kernel.shell.compiler import tmp_file_prefix
 
-__all__ = ["load_config", "open_profile", "run_startup"]
+__all__ = ["load_config", "open_profile", "remove_temporary", "run_startup"]
 
 log = logging.getLogger("async_kernel")
 
@@ -38,30 +38,47 @@ def shared_dirs() -> list[str]:
 
 
 def ipython_dir() -> str:
-    """The user's IPython folder: IPYTHONDIR or `~/.ipython`; a temporary one where it can't be used."""
+    """The user's IPython folder: IPYTHONDIR or `~/.ipython`."""
     folder = os.environ.get("IPYTHONDIR") or os.path.join(get_home_dir(), ".ipython")
-    folder = os.path.normpath(os.path.expanduser(folder))
-    if not os.path.exists(folder):
-        with contextlib.suppress(OSError):  # IPython's own function, below, says what is wrong
-            _make_private(folder)
-    # IPython's own function for the rare cases; it imports `tempfile` for them.
-    return folder if os.path.isdir(folder) and os.access(folder, os.W_OK) else get_ipython_dir()
+    return os.path.normpath(os.path.expanduser(folder))
+
+
+def temporary_dir() -> str:
+    """What takes the place of an IPython folder that can't be used."""
+    return os.path.join(tmp_file_prefix(), "ipython")
 
 
 def open_profile(folder: str | None, name: str = "default") -> ProfileDir:
     """The IPython profile `name`; it is made where it does not exist.
 
-    A folder that can't be written is replaced by a temporary one: the kernel starts, and the log says what is lost.
+    A folder that can't be used is replaced by a temporary one: the kernel starts, and the log says what is lost.
     """
+    folder = folder or ipython_dir()
     try:
-        folder = folder or ipython_dir()
-        _make_private(os.path.join(folder, f"profile_{name}"))
-        return ProfileDir.create_profile_dir_by_name(folder, name)
+        return _make_profile(folder, name)
     except (OSError, ProfileDirError) as exc:
-        log.warning("the IPython profile %r can't be used, history will not be saved: %s", name, exc)
-        folder = os.path.join(tmp_file_prefix(), "ipython")
-        os.makedirs(folder, mode=0o700, exist_ok=True)
+        log.warning("the IPython profile %r in %s can't be used, history will not be saved: %s", name, folder, exc)
+        os.makedirs(os.path.dirname(temporary_dir()), mode=0o700, exist_ok=True)
+        return _make_profile(temporary_dir(), name)
+
+
+def _make_profile(folder: str, name: str) -> ProfileDir:
+    _make_private(os.path.join(folder, f"profile_{name}"))
+    try:
         return ProfileDir.create_profile_dir_by_name(folder, name)
+    except OSError:
+        # The first attempt may have failed at copying a README into it, for which a full disk has no room. It is there
+        # now, if empty, and IPython asks for no more.
+        return ProfileDir.create_profile_dir_by_name(folder, name)
+
+
+def remove_temporary(profile: ProfileDir) -> None:
+    """Remove what `open_profile` has put in the place of the user's folder."""
+    folder = temporary_dir()
+    if os.path.dirname(profile.location) == folder:
+        shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):  # The cells of a debugger are there.
+            os.rmdir(os.path.dirname(folder))
 
 
 def _make_private(folder: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 import zmq
@@ -13,11 +15,14 @@ if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Sequence
 
-__all__ = ["BIG", "Channel", "frozen", "receive_message", "send_message"]
+__all__ = ["BIG", "NO_MEMORY", "Channel", "frozen", "receive_message", "send_message"]
 
 BIG: Final = 1 << 20
 """Bytes from which a frame is handed to ZMQ, or taken from it, without a copy; below, a copy costs less than the
 bookkeeping of shared memory."""
+
+NO_MEMORY: Final = 0.05
+"""Seconds until it is tried again where there is no memory: a cell has taken it all, and may give some back."""
 
 _KEEP: Final = 1 << 16
 """Bytes from which a received frame stays where ZMQ has put it."""
@@ -55,16 +60,38 @@ def send_message(
     Raises:
         zmq.Again: `flags` has NOBLOCK and there is no room. Nothing has been sent: once ZMQ has taken the first frame,
             it takes the others.
+        MemoryError: ZMQ has no memory for the first frame. Nothing has been sent.
     """
     last = len(frames) - 1
-    for n, frame in enumerate(frames):
-        more = flags if n == last else flags | _SNDMORE
-        if len(frame) < BIG:
-            _send(sock, frame, more)
-        elif in_flight is None:
-            _send(sock, frame, more, False)
+    n = 0
+    try:
+        for n, frame in enumerate(frames):
+            more = flags if n == last else flags | _SNDMORE
+            if len(frame) < BIG:
+                _send(sock, frame, more)
+            elif in_flight is None:
+                _send(sock, frame, more, False)
+            else:
+                in_flight.append((_send(sock, frame, more, False, True), len(frame)))
+    except zmq.ZMQError as error:
+        if error.errno != errno.ENOMEM:
+            raise
+        if n == 0:
+            raise MemoryError("ZMQ has no memory for a message") from error
+        _finish(sock, frames[n:], flags)
+
+
+def _finish(sock: zmq.Socket[bytes], frames: Frames, flags: int) -> None:
+    """Send the rest of a message, whenever there is memory for it: a client can't do with half of one."""
+    while frames:
+        try:
+            _send(sock, frames[0], flags if len(frames) == 1 else flags | _SNDMORE)
+        except zmq.ZMQError as error:
+            if error.errno != errno.ENOMEM:
+                raise
+            time.sleep(NO_MEMORY)
         else:
-            in_flight.append((_send(sock, frame, more, False, True), len(frame)))
+            frames = frames[1:]
 
 
 def frozen(frames: Frames) -> Frames:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import zmq
 
 from async_kernel.interfaces import Receive
-from async_kernel.transport.channel import Channel
+from async_kernel.transport.channel import NO_MEMORY, Channel
 from async_kernel.transport.iopub import IopubChannel
 from async_kernel.transport.outbox import Outbox
 from async_kernel.typing import SocketID
@@ -63,7 +63,10 @@ class IoLoop:
     def serve(self) -> None:
         """Until the outbox is closed and everything before that is sent, or waits for a subscriber."""
         while not self._closing:
-            self._turn(self._sources_stalled if self._iopub.stalled else self._sources, _FOREVER)
+            try:
+                self._turn(self._sources_stalled if self._iopub.stalled else self._sources, _FOREVER)
+            except MemoryError:
+                time.sleep(NO_MEMORY)
 
     def drain(self, deadline: float) -> None:
         """Send what is left, until `deadline` (monotonic seconds); nothing is received any more."""
@@ -108,4 +111,8 @@ class IoLoop:
             elif outgoing.socket_id is SocketID.iopub:
                 self._iopub.send(outgoing.frames, outgoing.taken)
             else:
-                self._by_id[outgoing.socket_id].send(outgoing.frames)
+                try:
+                    self._by_id[outgoing.socket_id].send(outgoing.frames)
+                except MemoryError:
+                    self._outbox.put_back(outgoing)
+                    raise

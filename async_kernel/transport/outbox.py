@@ -102,6 +102,10 @@ class Outbox:
         """The next message to send; None: `close` was called (the owner; IndexError where there is nothing)."""
         return (self._urgent or self._others).popleft()
 
+    def put_back(self, outgoing: Outgoing) -> None:
+        """Let `pop` return it again, as the next of its queue (the owner)."""
+        (self._urgent if outgoing.socket_id is SocketID.control else self._others).appendleft(outgoing)
+
     def close(self) -> None:
         """Ask the owner to send what is there by now and end (any thread)."""
         self.closing = True

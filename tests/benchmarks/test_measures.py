@@ -12,23 +12,20 @@ from typing import TYPE_CHECKING
 import pytest
 import zmq
 
+from benchmarks import measures, side_by_side, volume
 from benchmarks.client import Answer, Client, UnsupportedError, WrongAnswerError
 from benchmarks.kernels import CANDIDATES, RunningKernel
-from benchmarks.rows import MEASURES, ROWS, Row, Target
-from benchmarks.table import Record, best_of, table, value_of, verdict
+from benchmarks.rows import MEASURES, ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 NOT_FOR_THE_LIMIT = {
-    "comm_big",
-    "comms",
     "complete_sleeping",
     "interrupt_await",
-    "interrupt_loop",
-    "interrupt_sleep",
     "lookups",
     "shells",
+    "start_up",
     "tasks",
 }
 LIMIT = next(candidate for candidate in CANDIDATES if candidate.name == "limit")
@@ -45,16 +42,41 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningKernel]:
             kernel.close()
 
 
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is only there to make a figure steady or large is left out."""
+    for name, value in {"ROUND_TRIPS": 3, "BURST": 50, "SLEEP": "import time; time.sleep(0.2)"}.items():
+        monkeypatch.setattr(measures, name, value)
+    for name, value in {"ROUND_TRIPS": 3, "CLIENTS": 5, "COMM_BURST": 50, "BIG": 10**6, "INTERRUPTS": 1}.items():
+        monkeypatch.setattr(side_by_side, name, value)
+    for name, value in {
+        "NOT_READING": 0.1,
+        "SLOW": 0.1,
+        "LINES": 500,
+        "BIG": 10**6,
+        "CELLS": 100,
+        "IDLE": 0.1,
+        "LONG": 100,
+        "TRIPS": 2,
+    }.items():
+        monkeypatch.setattr(volume, name, value)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", MEASURES)
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("name", [name for name in MEASURES if name != "life"])
 def test_the_limit_kernel_passes_every_check(kernel: RunningKernel, name: str) -> None:
     try:
-        samples = MEASURES[name](kernel)
+        samples = MEASURES[name].take(kernel)
     except UnsupportedError:
         assert name in NOT_FOR_THE_LIMIT
         return
-    assert samples.keys() <= {row.samples for row in ROWS}
+    assert samples.keys() == {row.samples for row in ROWS if row.measure == name}
     assert all(value >= 0 for values in samples.values() for value in values)
+
+
+def test_every_row_is_measured_and_every_measure_has_a_row() -> None:
+    assert {row.measure for row in ROWS} == MEASURES.keys()
 
 
 def published(client: Client, parent: str, *states: str) -> list[list[bytes]]:
@@ -118,40 +140,3 @@ def test_the_reply_to_another_request_is_a_failure(client: Client) -> None:
     answer = Answer([reply(client, second.msg_id), reply(client, first.msg_id)])
     with pytest.raises(WrongAnswerError):
         client.check(answer, [first, second], lambda published: True)
-
-
-def test_figures() -> None:
-    record = Record()
-    record.add("round_trips", {"pass": [float(n) for n in range(1, 102)]})
-    assert value_of(Row("", "pass", ""), record) == 51
-    assert value_of(Row("", "pass", "", statistic="p99"), record) == 100
-    assert value_of(Row("", "sum", ""), record) is None
-    assert verdict(Target(0.5), 1.0, {"ipykernel": 2.0}) is True
-    assert verdict(Target(9, at_least=True), 8.0, {"ipykernel": 1.0}) is False
-    assert verdict(Target(0.5), 1.0, {"ipykernel": None}) is None
-
-
-def test_a_kernel_that_never_answers_is_shown_as_failed() -> None:
-    good, bad = Record(), Record()
-    good.add("burst", {"burst": [200.0]})
-    bad.fail("burst", "WrongAnswerError: 7 of 1000 replies in time")
-    text = table({"ipykernel": good, "other": bad}, ["other"])
-    assert "failed" in text
-    assert "- other, burst: 1 of 1 failed: WrongAnswerError: 7 of 1000 replies in time" in text
-
-
-def test_what_a_kernel_does_not_claim_to_do_is_not_a_failure() -> None:
-    good, other = Record(), Record()
-    good.add("tasks", {"tasks": [2.0]})
-    other.unsupported.add("tasks")
-    lines = table({"default": good, "ipykernel": other}, ["default"]).splitlines()
-    assert [cell.strip() for cell in lines[2].split("|")[2:4]] == ["2 ✓", "-"]
-    assert not any("failed" in line for line in lines)
-
-
-def test_the_best_is_the_fastest_of_the_others_without_the_limit() -> None:
-    figures: dict[str, float | None] = {"ipykernel": 20.0, "async-kernel 0.23": 10.0, "limit": 1.0, "default": 7.0}
-    row = Row("", "completion", "ms", (Target(0.8, "best"),))
-    best = best_of(row, figures, ["default"])
-    assert best == 10.0
-    assert verdict(row.targets[0], 7.0, {**figures, "best": best}) is True

@@ -220,6 +220,7 @@ def test_a_kernel_says_who_it_is(start: Callable[..., RunningKernel], runtime: P
         assert time.monotonic() < deadline
         said = kernel.reply(kernel.client.kernel_info())["content"]["async_kernel"]
     assert said.pop("started").endswith("Z")
+    assert 0 < said.pop("uptime") < 2 * TIMEOUT
     assert said == {"pid": kernel.process.pid, "profile": "trio", "state": "idle", "running": 0}
 
 

@@ -215,3 +215,10 @@ def test_a_fork_is_not_the_kernel(make: Callable[..., LogFile], monkeypatch: pyt
     monkeypatch.setattr(os, "getpid", lambda: 1)
     log.error("from a child process")
     assert len(records(file.path)) == 1
+
+
+def test_the_stacks_of_what_would_not_stop(make: Callable[..., LogFile]) -> None:
+    """A server's stderr is out of a user's reach; the log is not."""
+    file = make()
+    log.error("the kernel did not end", extra={"stack": "Thread 1\n  in stuck"})
+    assert records(file.path)[-1]["stack"] == "Thread 1\n  in stuck"

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from async_kernel.runtime import watchdog
 from tests.kernels import TIMEOUT
 
 CODE = """
@@ -43,3 +44,14 @@ def test_nobody_reads_what_is_told() -> None:
         os.close(writing)
         os.close(reading)
     assert (done.returncode, done.stdout) == (1, b"cleaned up\n")
+
+
+def test_there_is_no_thread_for_the_watch(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """A cell that has taken all memory could not be stopped by SIGTERM."""
+
+    def full(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(watchdog.KernelThread, "start", full)
+    watchdog.bound_shutdown(1, lambda: None)
+    assert "nobody watches" in caplog.text

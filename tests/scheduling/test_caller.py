@@ -23,6 +23,7 @@ from async_kernel.pending import Event, PendingCancelled
 from async_kernel.scheduling import event_loops
 from async_kernel.scheduling.asyncio_loop import Loop as AsyncioLoop
 from async_kernel.scheduling.context import current_job
+from async_kernel.scheduling.host import StartError
 from async_kernel.typing import Backend, CallerState
 
 pytestmark = pytest.mark.anyio
@@ -591,6 +592,19 @@ class TestLife:
         assert "unknown ['bad']" in str(hooked[0].exc_value)
         with pytest.raises(RuntimeError, match="has ended"):
             await other.__aenter__()
+
+    async def test_what_waits_for_a_worker_that_cannot_start_hears_why(self, monkeypatch: pytest.MonkeyPatch):
+        """No descriptors for its loop: a cell in a thread would spin for ever, and so would those after it."""
+        hooked: list[Any] = []
+        monkeypatch.setattr(threading, "excepthook", hooked.append)
+        async with Caller("manual") as caller:
+            with monkeypatch.context() as patch:
+                patch.setattr(caller, "backend_options", {"bad": 1})
+                for _ in range(2):
+                    with pytest.raises(StartError, match=r"unknown \['bad'\]|unexpected keyword"):
+                        await caller.to_thread(int)
+            assert await caller.to_thread(int, "7") == 7
+        assert len(hooked) == 2
 
     @pytest.mark.parametrize(
         ("modifier", "options", "error", "text"),

@@ -171,7 +171,7 @@ def test_a_new_thread_starts_with_an_empty_context_and_tells_its_end(anyio_backe
     token = current_job.set({})  # pyright: ignore[reportArgumentType]
     try:
         thread = event_loops.start_thread(
-            main, "x", name="new", backend=backend, backend_options=options, ended=ended.set
+            main, "x", name="new", backend=backend, backend_options=options, ended=lambda _: ended.set()
         )
     finally:
         current_job.reset(token)

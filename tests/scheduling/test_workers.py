@@ -97,6 +97,8 @@ async def test_a_plain_thread_uses_the_workers():
 
 
 class FakeWorker:
+    running = True
+
     """A worker without a thread; `tick` runs what it was told to run later."""
 
     def __init__(self) -> None:
@@ -135,3 +137,18 @@ def test_the_pool_by_the_clock(monkeypatch: pytest.MonkeyPatch):
     assert worker.stopped
     assert len(pool) == 0
     assert pool.take() is not worker
+
+
+async def test_a_thread_that_cannot_be_started_is_not_waited_for(monkeypatch: pytest.MonkeyPatch):
+    """A kernel in which memory had been short for a moment would hang when it is shut down."""
+
+    def full(*_: object, **__: object) -> Any:
+        raise RuntimeError("can't start new thread")
+
+    async with Caller("manual") as caller:
+        with monkeypatch.context() as patch:
+            patch.setattr(event_loops, "start_thread", full)
+            with pytest.raises(RuntimeError, match="can't start new thread"):
+                caller.to_thread(print)
+        assert not caller.children
+        assert await caller.to_thread(lambda: 1) == 1

@@ -108,6 +108,15 @@ async def test_notebook_magic_finds_the_outputs(bench: Bench) -> None:
     assert "42" in bench.published.text()
 
 
+async def test_what_is_not_in_the_history_is_not_kept(bench: Bench) -> None:
+    """A client that asks again and again for a value would fill the memory."""
+    for _ in range(3):
+        await bench.run("[*range(1000)]", store_history=False)
+    history: Any = bench.shell.history_manager
+    assert not history.outputs
+    assert not history.output_hist_reprs
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")

@@ -100,6 +100,20 @@ async def test_a_value_that_can_not_be_shown(bench: Bench) -> None:
     assert (reply["status"], reply["ename"]) == ("error", "ZeroDivisionError")
 
 
+async def test_the_first_await_while_another_thread_parses(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Up to Python 3.12 anyio, which parses itself when it is first used, fails then with a SystemError."""
+    failures, scope = [SystemError("AST constructor recursion depth mismatch")], anyio.CancelScope
+
+    def disturbed(**options: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return scope(**options)
+
+    monkeypatch.setattr(anyio, "CancelScope", disturbed)
+    assert (await bench.run("import anyio; await anyio.lowlevel.checkpoint()"))["status"] == "ok"
+    assert not failures
+
+
 async def test_silent_and_store_history(bench: Bench) -> None:
     """What frontends run behind the scenes would be seen, and counted."""
     reply = await bench.run("x = 1\nx", silent=True)
@@ -339,12 +353,28 @@ async def test_an_event_handler_that_fails(bench: Bench) -> None:
     """One broken extension would break every cell."""
 
     def fail() -> None:
-        raise KernelInterruptError
+        raise KeyboardInterrupt
 
     bench.shell.events.register("pre_execute", fail)
     reply = await bench.run("3")
     assert reply["status"] == "ok"
     assert bench.published.of("execute_result")
+
+
+async def test_an_event_handler_that_is_interrupted(bench: Bench) -> None:
+    """The interrupt would end a figure that is drawn, say, and the cell would go on as if nobody had asked."""
+    called: list[str] = []
+
+    def interrupted() -> None:
+        raise KernelInterruptError("interrupted")
+
+    bench.shell.events.register("pre_execute", interrupted)
+    bench.shell.events.register("pre_execute", lambda: called.append("the next"))
+    reply = await bench.run("3")
+    assert (reply["status"], reply["ename"]) == ("error", "KernelInterruptError")
+    assert called == ["the next"]
+    assert not bench.published.of("execute_result")
+    assert "Error in callback" not in bench.published.text()
 
 
 async def test_transformers_that_refuse(bench: Bench) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.stress.drive import play
+from tests.stress.endurance import GROWTH, Point, Verdict, live
 from tests.stress.hostile import besiege
 from tests.stress.judge import Judge
 from tests.stress.link import BrokenError, Received
@@ -91,3 +92,20 @@ def test_every_promise_is_kept(profile: str, options: tuple[str, ...], tmp_path:
 def test_hostile_messages_do_no_harm(profile: str, tmp_path: Path) -> None:
     """One bad message would take the kernel, or its memory, with it."""
     besiege(7, 1000, profile, (), tmp_path)
+
+
+def test_a_curve_that_grows_is_not_flat() -> None:
+    """A leak of a few hundred bytes a cell would pass."""
+    flat = [Point(50.0 + (n % 3) / 10, 12 + n % 2, 70, 1000 + n % 9) for n in range(50)]
+    assert Verdict.of(flat).flat(GROWTH)
+    assert not Verdict.of([each._replace(resident=50 + n / 15) for n, each in enumerate(flat)]).flat(GROWTH)
+    assert not Verdict.of([each._replace(threads=10 + n // 10) for n, each in enumerate(flat)]).flat(GROWTH)
+    assert not Verdict.of([each._replace(descriptors=70 + n // 20) for n, each in enumerate(flat)]).flat(GROWTH)
+    assert not Verdict.of([each._replace(objects=100 * n) for n, each in enumerate(flat)]).flat(GROWTH)
+
+
+@slow
+def test_a_long_life(tmp_path: Path) -> None:
+    """A kernel that runs for weeks would fill the memory, or run out of threads."""
+    said: list[str] = []
+    assert live("trio", 0.002, 0, tmp_path, said.append), said

@@ -71,3 +71,15 @@ def test_an_interrupted_sender_leaves_no_false_sign(outbox: Outbox, monkeypatch:
     assert not is_readable(wake)
     assert len(outbox) == 2
     wake.close()
+
+
+def test_what_could_not_be_sent_is_the_next(outbox: Outbox) -> None:
+    """Where memory was short for a moment, replies neither vanish nor overtake each other."""
+    for n in range(2):
+        outbox.put(Outgoing(SocketID.shell, [b"%d" % n]))
+    first = outbox.pop()
+    assert first is not None
+    outbox.put_back(first)
+    taken = [outbox.pop() for _ in range(len(outbox))]
+    outbox.wake.close()
+    assert [item and item.frames[0] for item in taken] == [b"0", b"1"]

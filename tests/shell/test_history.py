@@ -1,0 +1,200 @@
+"""The database of the history when it is locked, full, gone or broken: no cell waits, and no input is lost."""
+
+# ruff: noqa: ASYNC240 - nothing else runs while a test changes a file
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from async_kernel.shell import history as module
+from async_kernel.shell.history import KernelHistory
+from tests.shell.bench import Bench
+
+pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
+
+Opened = Callable[[], tuple[Bench, KernelHistory]]
+
+
+@pytest.fixture
+def database(ipython_dir: Path) -> Path:
+    return ipython_dir / "profile_default" / "history.sqlite"
+
+
+@pytest.fixture
+def opened(anyio_backend: str, ipython_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Opened]:
+    """Ends the shell, if there is one, and makes another, whose history is written when the test says so."""
+    monkeypatch.setattr(module, "SAVE_AFTER", 1000)
+    benches: list[Bench] = []
+
+    def opened() -> tuple[Bench, KernelHistory]:
+        for each in benches:
+            each.close()
+        benches.append(Bench(backend=anyio_backend, history="file"))
+        history = benches[-1].shell.history_manager
+        assert isinstance(history, KernelHistory)
+        return benches[-1], history
+
+    yield opened
+    for each in benches:
+        each.close()
+
+
+def saved(database: Path) -> list[tuple[int, str]]:
+    with closing(sqlite3.connect(database)) as connection:
+        return connection.execute("SELECT line, source FROM history ORDER BY session, line").fetchall()
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING]
+
+
+async def test_no_cell_waits_for_a_locked_database(
+    opened: Opened, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another kernel, a backup or a slow disk would make every cell take seconds."""
+    monkeypatch.setattr(module, "BUSY_SECONDS", 1000.0)  # Whoever waits for the lock, waits longer than this test may.
+    monkeypatch.setattr(module, "SAVE_AFTER", 0.0)
+    bench, history = opened()
+    await bench.run("first = 1")
+    history.writeout_cache()
+    with closing(sqlite3.connect(database, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        await bench.run("second = 2")
+        while history.db_input_cache:  # until the writer has taken it, and waits
+            os.sched_yield()
+        reply = await bench.run("%history")
+        assert (reply["status"], bench.published.text()) == ("ok", "first = 1\nsecond = 2\n%history\n")
+    history.writeout_cache()
+    assert [text for _, text in saved(database)][:2] == ["first = 1", "second = 2"]
+
+
+async def test_a_locked_database_is_not_a_broken_one(
+    opened: Opened,
+    database: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """IPython puts the user's whole history aside where another process has it locked for five seconds."""
+    monkeypatch.setattr(module, "BUSY_SECONDS", 0.0)
+    bench, history = opened()
+    await bench.run("old = 1")
+    bench, history = opened()
+    with closing(sqlite3.connect(database, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        for code in ("new = 1", "new = 2"):
+            await bench.run(code)
+            history.writeout_cache()
+            assert (await bench.shell.history_request("tail", n=5))["history"] == []
+        assert [path.name for path in database.parent.glob("history*")] == ["history.sqlite"]
+        (said,) = warnings(caplog)
+        assert str(database) in said
+        assert "database is locked" in said
+    history.writeout_cache()
+    assert saved(database) == [(1, "old = 1"), (1, "new = 1"), (2, "new = 2")]
+
+
+@pytest.mark.parametrize("fault", ["random bytes", "truncated", "truncated while it is open"])
+async def test_a_broken_database_is_kept_and_a_new_one_begun(
+    opened: Opened, database: Path, fault: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What can be saved from it would be gone, or nothing would be saved any more."""
+    bench, history = opened()
+    await bench.run(f"old = {'x' * 50_000!r}")
+    bench.close()
+    if fault == "random bytes":
+        database.write_bytes(b"no database " * 2000)
+    elif fault == "truncated":
+        os.truncate(database, 9000)
+    before = database.read_bytes()
+    bench, history = opened()
+    await bench.run("new = 1")
+    if "open" in fault:
+        history.writeout_cache()
+        await bench.run("new = 2")
+        os.truncate(database, 9000)
+        before = database.read_bytes()
+    history.writeout_cache()
+    assert saved(database) == ([(2, "new = 2")] if "open" in fault else [(1, "new = 1")])
+    (kept,) = database.parent.glob("history-corrupt-*.sqlite")
+    assert kept.read_bytes() == before
+    (said,) = warnings(caplog)
+    assert kept.name in said
+
+
+def _nothing(_: Path) -> None: ...
+
+
+def _other_tables(database: Path) -> None:
+    with closing(sqlite3.connect(database)) as other:
+        other.execute("CREATE TABLE sessions (a)")
+
+
+def _away(database: Path) -> None:
+    database.parent.rename(database.parent.with_name("away"))
+
+
+def _back(database: Path) -> None:
+    database.parent.with_name("away").rename(database.parent)
+
+
+BEFORE = {"a folder": Path.mkdir, "another program's": _other_tables, "no folder": _away}
+AFTER = {"a folder": Path.rmdir, "another program's": Path.unlink, "no folder": _back}
+
+
+@pytest.mark.parametrize("fault", ["removed", "a folder", "another program's", "full", "no folder"])
+async def test_what_can_be_written_later_is_written_later(
+    opened: Opened, database: Path, fault: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A disk that is full for a minute would cost what was typed in it; or the kernel would end with a traceback."""
+    bench, history = opened()
+    BEFORE.get(fault, _nothing)(database)
+    if fault in ("removed", "full"):
+        await bench.run("early = 1")
+        history.writeout_cache()
+    if fault == "removed":
+        database.unlink()
+    elif fault == "full":
+        history.db.execute("PRAGMA max_page_count = 1")
+    large = "large = '" + "x" * 20_000 + "'"
+    for code in (large, "late = 1"):
+        await bench.run(code)
+        history.writeout_cache()
+    AFTER.get(fault, _nothing)(database)
+    if fault == "full":
+        history.db.execute("PRAGMA max_page_count = 10000")
+    history.end_session()
+    assert [text for _, text in saved(database)][-2:] == [large, "late = 1"]
+    (said,) = warnings(caplog)
+    assert str(database) in said
+
+
+async def test_what_is_not_written_in_the_end_is_told(
+    opened: Opened, database: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench, history = opened()
+    database.mkdir()
+    await bench.run("1")
+    await bench.run("2")
+    history.end_session()
+    assert [each.partition("history.sqlite")[0] for each in warnings(caplog)] == [
+        f"the history {database.parent}/",
+        f"the last inputs (2) are not in the history {database.parent}/",
+    ]
+
+
+async def test_a_count_that_begins_anew(opened: Opened, database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`%reset` while the database is locked: two lines of one number."""
+    bench, history = opened()
+    await bench.run("before = 1")
+    await bench.run("%reset -f")
+    bench.shell.execution_count = 1
+    await bench.run("after = 1")
+    history.end_session()
+    assert [text for _, text in saved(database) if "=" in text] == ["before = 1", "after = 1"]
