@@ -163,10 +163,12 @@ class Parts:
             with self.messenger.exchange(job) as exchange:
                 if entry is not None:
                     entry.check()
-                content = await handler(job)
-                if not immediate:  # That runs in the transport's thread, which must not wait for a full outbox.
-                    self.output.flush()
-                    self.publish.settle(job)
+                try:
+                    content = await handler(job)
+                finally:
+                    if not immediate:  # That runs in the transport's thread, which must not wait for a full outbox.
+                        self.output.flush()
+                        self.publish.settle(job)
                 if content is not None:
                     exchange.reply(content, timing(job, began) if exchange.msg_type == "execute_request" else None)
         except ClientError as error:

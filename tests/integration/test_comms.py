@@ -24,6 +24,9 @@ def opened(c, msg):
         order.append(data.get("n"))
         if data.get("fail"):
             raise ValueError("a bad widget")
+        if data.get("stop"):
+            print("stopped")
+            raise KeyboardInterrupt
         c.send({"order": order}, metadata={"m": 1}, buffers=m["buffers"])
     @c.on_close
     def _(m):
@@ -66,6 +69,13 @@ def answers(kernel: RunningKernel, kind: str, comm_id: str, *args: Any) -> list[
 
 def open_comms(kernel: RunningKernel) -> list[str]:
     return list(kernel.reply(kernel.client.comm_info())["content"]["comms"])
+
+
+def test_what_an_interrupted_handler_has_printed(kernel: RunningKernel) -> None:
+    """It would come after the idle, when a frontend listens no more."""
+    answers(kernel, "comm_open", "stopped", {}, None, "echo")
+    assert text_of(answers(kernel, "comm_msg", "stopped", {"stop": True})) == "stopped\n"
+    answers(kernel, "comm_close", "stopped")
 
 
 def test_a_comm_from_open_to_close(kernel: RunningKernel) -> None:
