@@ -24,9 +24,9 @@ from tests.stress.noise import make_noise
 from tests.stress.wrongs import GOOD, JUNK, TYPES, Wrong, every_wrong
 
 GROWTH: Final = 48.0
-"""MiB that the process may grow by in the second half. 10^5 signatures, which are kept to detect replays, take 10; what is
-in use besides is flat (glibc's mallinfo2 and sys.getallocatedblocks say so), but the allocators keep, for each of thirty
-threads, what messages of 2 MB have taken: 31 and 36 were seen on a machine with much else to do."""
+"""MiB that the process may grow by in the second half. 10^5 signatures, which are kept to detect replays, take 10;
+what is in use besides is flat (glibc's mallinfo2 and sys.getallocatedblocks say so), but the allocators keep, for each
+of thirty threads, what messages of 2 MB have taken: 31 and 36 were seen on a machine with much else to do."""
 GROWTH_SHORT: Final = 72.0
 "The same for fewer than 5000 messages: by then, few of the threads have seen the largest."
 LOGGED: Final = 200_000
