@@ -189,6 +189,7 @@ class FdCapture:
             except OSError as error:
                 log.info("C code that keeps the GIL and prints more than %d bytes may hang: %s", PIPE_BYTES, error)
             self._rescue = rescue
+        os.write(self._wake[1], AGAIN)
 
     def _close_rescue(self) -> None:
         if self._rescue is not None:
@@ -242,8 +243,13 @@ class FdCapture:
             poll.register(stream.reader, select.POLLIN)
         if has_foreign_code():
             self._start_rescue()
+        told = -1
         while True:
+            if self._rescue is not None and told != self._rescue.answered:
+                poll.register(told := self._rescue.answered, select.POLLIN)
             ready = dict(poll.poll())
+            if ready.get(told, select.POLLIN) & ~select.POLLIN:  # The process was killed.
+                poll.unregister(told)
             if self._wake[0] in ready and os.read(self._wake[0], 1) == END:
                 return
             # Closed: by a cell, and by everybody else.

@@ -41,6 +41,8 @@ KEPT_BYTES: Final = 64 << 20
 TURN, PUBLISHING, HELD, LOST = slice(0, 8), 8, 9, (slice(16, 24), slice(24, 32))
 "What is where in the shared memory: the reader's turn, whether it publishes, whether bytes are held, how many are lost"
 SHARED_BYTES: Final = 64
+KEEPS, GIVEN_BACK = b"k", b"!"
+"What the process says: that it begins to read, and that it has ended."
 
 
 class Rescue:
@@ -49,6 +51,9 @@ class Rescue:
     Args:
         readers: The ends of the pipes that are read.
         errors: The descriptor that the process may complain to.
+
+    Attributes:
+        answered: Readable when something is kept: what polls the pipes alone would not wake, as nothing is left there.
     """
 
     def __init__(self, readers: Sequence[int], errors: int) -> None:
@@ -58,8 +63,8 @@ class Rescue:
         self._starting = False
         self._files: list[int] = []
         self._shared: Any = None
-        self._ask = self._answered = -1
-        "Pipes to the process and from it."
+        self.answered: int = -1
+        self._ask = -1
         self._turn = 0
         self._position = [0] * len(readers)
         self._size = [0] * len(readers)
@@ -78,7 +83,7 @@ class Rescue:
         os.ftruncate(self._files[0], SHARED_BYTES)
         shared = mmap.mmap(self._files[0], SHARED_BYTES)
         asked, self._ask = os.pipe()
-        self._answered, answer = os.pipe()
+        self.answered, answer = os.pipe()
         try:
             self._spawn([asked, answer, *self._files, *self._readers])
         finally:
@@ -144,7 +149,8 @@ class Rescue:
     def _take_back(self) -> None:
         with suppress(BrokenPipeError):  # The process was killed: what it has kept is here all the same.
             os.write(self._ask, b"?")
-        os.read(self._answered, 1)
+        while os.read(self.answered, 1) == KEEPS:
+            pass
         self._shared[HELD] = 0
         self._size = [os.fstat(file).st_size for file in self._files[1:]]
 
@@ -160,10 +166,10 @@ class Rescue:
         shared, self._shared = self._shared, None
         if shared is not None:
             shared.close()
-        for file in (*self._files, self._ask, self._answered):
+        for file in (*self._files, self._ask, self.answered):
             if file >= 0:
                 os.close(file)
-        self._files, self._ask, self._answered = [], -1, -1
+        self._files, self._ask, self.answered = [], -1, -1
 
 
 class _Keeper:
@@ -222,7 +228,7 @@ class _Keeper:
         self.ended = not os.read(self.asked, 1)
         self.shared[HELD] = 0
         if not self.ended:
-            os.write(self.answered, b"!")
+            os.write(self.answered, GIVEN_BACK)
         return True
 
     def rescue(self, turn: bytes) -> None:
@@ -233,6 +239,7 @@ class _Keeper:
         if self.shared[TURN] != turn:  # It has begun its turn without having seen that.
             self.shared[HELD] = 0
             return
+        os.write(self.answered, KEEPS)
         while self.shared[HELD]:
             if not sum(self.keep(index) for index in range(len(self.readers))):
                 self.wait()

@@ -144,7 +144,7 @@ def test_lost_streams(kernel: RunningKernel, name: str) -> None:
 
 
 def test_an_interrupt_where_stderr_is_deleted(kernel: RunningKernel) -> None:
-    msg_id = kernel.client.execute("import time; del sys.stderr; print('now', flush=True); time.sleep(60)")
+    msg_id = kernel.client.execute("import sys, time; del sys.stderr; print('now', flush=True); time.sleep(60)")
     kernel.begun(msg_id)
     kernel.interrupt()
     assert kernel.reply(msg_id)["content"]["ename"] == "KernelInterruptError"

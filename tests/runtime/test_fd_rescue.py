@@ -30,6 +30,9 @@ def test_what_nobody_reads_is_kept_in_order_and_what_is_too_much_is_said() -> No
         thread.join(TIMEOUT)
         assert not thread.is_alive()
         assert rescue.waiting
+        poll = select.poll()
+        poll.register(rescue.answered, select.POLLIN)
+        assert poll.poll(TIMEOUT * 1000), "who sleeps until there is something in the pipe sleeps for ever"
         pieces: list[bytes] = []
         while piece := rescue.turn(0):
             pieces.append(piece)
