@@ -63,6 +63,7 @@ def open_profile(folder: str | None, name: str = "default") -> ProfileDir:
 
 
 def _make_profile(folder: str, name: str) -> ProfileDir:
+    _make_private(folder)
     _make_private(os.path.join(folder, f"profile_{name}"))
     try:
         return ProfileDir.create_profile_dir_by_name(folder, name)
