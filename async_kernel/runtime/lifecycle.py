@@ -102,9 +102,9 @@ async def life(
         stack.callback(parts.debugging.close)
         stack.callback(parts.subshells.stop_all_subshells, force=True)
         attach(parts)
-        kernel.receive_msg_loop()
         if kernel.capture_fds and kernel.owns_process:  # In another program, the descriptors are that program's.
             stack.enter_context(_captured(parts))
+        kernel.receive_msg_loop()  # A cell in a thread runs at once.
         yield parts
 
 
