@@ -122,6 +122,8 @@ ONLY_IN: Mapping[str, str] = {
 "Third-party modules that one module or room alone may import."
 
 LAZY: Mapping[tuple[str, str], str] = {
+    ("cli.checks", "async_kernel.protocol.connection_info"): "only where a profile is judged, not where it is run",
+    ("cli.checks", "async_kernel.runtime.exposure"): "the same",
     ("scheduling.event_loops", "ctypes"): "only before trio is imported",
     ("scheduling.event_loops", "ctypes.util"): "only before trio is imported",
     ("launch", "async_kernel.kernel"): "ready first: kernel_info is answered before the kernel is imported",

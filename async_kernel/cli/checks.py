@@ -9,8 +9,6 @@ import sys
 from async_kernel.config.needs import missing_files
 from async_kernel.config.problems import Problem, Problems
 from async_kernel.config.profile import Profile
-from async_kernel.protocol.connection_info import ConnectionInfo
-from async_kernel.runtime.exposure import Consent, ExposureError, check_exposure
 
 __all__ = ["faults", "lacks", "refused"]
 
@@ -33,6 +31,9 @@ def _exposed(profile: Profile) -> Problems:
     values = profile.values
     if values["transport"] == "ipc":
         return []
+    from async_kernel.protocol.connection_info import ConnectionInfo  # msgspec; and what starts asks in its own way
+    from async_kernel.runtime.exposure import Consent, ExposureError, check_exposure
+
     info = ConnectionInfo.new(ip=values["ip"])
     if values["encryption"] == "required":
         info = info.replace(curve_secretkey=b"made at start")

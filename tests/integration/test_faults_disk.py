@@ -149,9 +149,10 @@ def test_folders_that_cannot_be_used(start_kernel: Start, folders: dict[str, str
 @pytest.mark.parametrize("transport", ["tcp", "ipc"])
 def test_the_runtime_folder_is_removed(folders: dict[str, str], transport: str) -> None:
     """A clean-up of /run or a careless `rm -rf` must cost nobody a session."""
-    runtime = Path(folders["JUPYTER_RUNTIME_DIR"])
+    runtime = Path(tempfile.mkdtemp(prefix="ak-"))  # `tmp_path` may be too long for Unix sockets.
     path = runtime / "k.json"
-    process = spawn(path, "--set", f"transport={transport}", **{**os.environ, **folders})
+    options = {**os.environ, **folders, "JUPYTER_RUNTIME_DIR": str(runtime)}
+    process = spawn(path, "--set", f"transport={transport}", **options)
     while not path.exists():
         assert process.poll() is None
         os.sched_yield()

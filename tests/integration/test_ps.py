@@ -122,8 +122,6 @@ def watch(pid: str) -> None:
 
 def test_what_dead_kernels_leave(start: Callable[..., RunningKernel], runtime: Path, folder: str) -> None:
     """Files of dead kernels pile up; the file of a living one, removed, cuts its clients off for good."""
-    dead = start(runtime / "kernel-dead.json", "--profile", "fast")
-    sockets = Path(json.loads(dead.connection_file.read_text())["ip"]).parent
     # As Jupyter writes it: the file does not say whose it is, the kernel's log does.
     given = ConnectionInfo.new(kernel_name="async")
     names = ("hb", "shell", "stdin", "control", "iopub")
@@ -132,6 +130,9 @@ def test_what_dead_kernels_leave(start: Callable[..., RunningKernel], runtime: P
     (runtime / "kernel-given.json").write_text(json.dumps(fields))
     logged = start(runtime / "kernel-given.json")
     wait_for_log(logged)
+    dead = start(runtime / "kernel-dead.json", "--profile", "fast")
+    sockets = Path(json.loads(dead.connection_file.read_text())["ip"]).parent
+    wait_for_log(dead)  # By now the other has looked for what dead kernels have left, as each does once.
     (runtime / "kernel-unknown.json").write_text(json.dumps(given.as_dict() | {f"{each}_port": 1 for each in names}))
     assert Path(folder, "given").is_dir()
     for each in (dead, logged):
