@@ -12,6 +12,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +32,13 @@ def ignore(*_: Any) -> None:
 
 def resources() -> tuple[set[str], set[str]]:
     """The open descriptors and the threads of this process, ZMQ's own included."""
-    fds = {f"{fd} {os.readlink(f'/proc/self/fd/{fd}')}" for fd in os.listdir("/proc/self/fd") if _is_open(fd)}
+    fds: set[str] = set()
+    for fd in os.listdir("/proc/self/fd"):
+        with suppress(
+            FileNotFoundError
+        ):  # That of the listing itself, or one that another thread has closed meanwhile.
+            fds.add(f"{fd} {os.readlink(f'/proc/self/fd/{fd}')}")
     return fds, set(os.listdir("/proc/self/task"))
-
-
-def _is_open(fd: str) -> bool:
-    return os.path.lexists(f"/proc/self/fd/{fd}")
 
 
 def assert_nothing_new(before: tuple[set[str], set[str]]) -> None:
