@@ -34,9 +34,7 @@ def resources() -> tuple[set[str], set[str]]:
     """The open descriptors and the threads of this process, ZMQ's own included."""
     fds: set[str] = set()
     for fd in os.listdir("/proc/self/fd"):
-        with suppress(
-            FileNotFoundError
-        ):  # That of the listing itself, or one that another thread has closed meanwhile.
+        with suppress(FileNotFoundError):  # That of the listing, or one that another thread has closed.
             fds.add(f"{fd} {os.readlink(f'/proc/self/fd/{fd}')}")
     return fds, set(os.listdir("/proc/self/task"))
 
