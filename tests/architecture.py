@@ -122,6 +122,7 @@ ONLY_IN: Mapping[str, str] = {
 "Third-party modules that one module or room alone may import."
 
 LAZY: Mapping[tuple[str, str], str] = {
+    ("shell.startup", "shutil"): "3 ms of compressors, where a temporary folder is removed",
     ("cli.checks", "async_kernel.protocol.connection_info"): "only where a profile is judged, not where it is run",
     ("cli.checks", "async_kernel.runtime.exposure"): "the same",
     ("scheduling.event_loops", "ctypes"): "only before trio is imported",

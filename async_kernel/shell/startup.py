@@ -9,7 +9,6 @@ import contextlib
 import glob
 import logging
 import os
-import shutil
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -77,6 +76,8 @@ def remove_temporary(profile: ProfileDir) -> None:
     """Remove what `open_profile` has put in the place of the user's folder."""
     folder = temporary_dir()
     if os.path.dirname(profile.location) == folder:
+        import shutil  # 3 ms of compressors, for a rare case
+
         shutil.rmtree(folder, ignore_errors=True)
         with contextlib.suppress(OSError):  # The cells of a debugger are there.
             os.rmdir(os.path.dirname(folder))

@@ -12,7 +12,7 @@ import pytest
 
 from async_kernel.config import discovery, yaml_tree
 from async_kernel.config.plain_yaml import parse_plain
-from async_kernel.config.tree import Node
+from tests.config.trees import flat
 
 BITS = (
     *(
@@ -139,17 +139,6 @@ def with_flow(source: random.Random) -> str:
         index = source.randrange(len(text))
         text = text[:index] + source.choice(BITS) + text[index:]
     return text
-
-
-def flat(node: Node | None) -> Any:
-    if node is None:
-        return None
-    value = node.value
-    if isinstance(value, dict):
-        value = {key: flat(child) for key, child in value.items()}
-    elif isinstance(value, list):
-        value = [flat(child) for child in value]
-    return (value, type(value), node.mark, node.key_mark, node.text)
 
 
 @pytest.mark.parametrize("seed", range(20))

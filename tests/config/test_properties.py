@@ -17,8 +17,8 @@ from async_kernel.config.plain_yaml import parse_plain
 from async_kernel.config.problems import ProfileError
 from async_kernel.config.profile import load_profile
 from async_kernel.config.schema import SCHEMA
-from async_kernel.config.tree import Node
 from async_kernel.config.yaml_tree import parse
+from tests.config.trees import flat
 
 WORDS = st.sampled_from(
     ["a", "true", "off", "~", "12", "1e3", "0x1F", "task", "x.y", "${HOME}", "${A:-b}", "kB", "../p"]
@@ -68,14 +68,3 @@ def test_what_is_read_quickly_is_what_pyyaml_reads(text: str) -> None:
         problems: list[Any] = []
         assert flat(quick) == flat(parse(text, "f", problems))
         assert not problems
-
-
-def flat(node: Node | None) -> Any:
-    if node is None:
-        return None
-    value = node.value
-    if isinstance(value, dict):
-        value = {key: flat(child) for key, child in value.items()}
-    elif isinstance(value, list):
-        value = [flat(child) for child in value]
-    return value, type(value), node.mark, node.key_mark, node.text
