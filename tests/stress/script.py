@@ -11,7 +11,8 @@ Output = tuple[str, str]
 """Where and what: ("stdout", text), ("display", text), ("result", text), ("comm", text), ("error", ename)."""
 
 SETUP: Final = """
-import sys, threading, time, anyio, comm
+import sys, threading, time, warnings, anyio, comm
+warnings.filterwarnings("ignore", "Output cache limit")  # IPython's, in whose cell the 1000th result comes
 from IPython.display import display
 from async_kernel import Caller
 def stress_target(comm, msg):
