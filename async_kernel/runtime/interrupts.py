@@ -72,14 +72,19 @@ class Target(Protocol):
 class Delivery:
     """One interrupt on its way to one target; it is taken once, by whichever way reaches it first."""
 
-    __slots__ = ("_posted", "_taken", "cancelled", "target")
+    __slots__ = ("_began", "_posted", "_taken", "cancelled", "target")
 
     def __init__(self, target: Target) -> None:
         self.target = target
         self.cancelled = False
         "Its event loop has cancelled it; that counts once the loop calls back again, which other code may prevent."
+        self._began = time.monotonic()
         self._taken = False
         self._posted = math.inf
+
+    def spares(self, job: Job[Any] | None) -> bool:
+        """Whether `job` is a request that came after the interrupt: that was not meant for it."""
+        return job is not None and job["received_time"] > self._began
 
     @property
     def open(self) -> bool:
@@ -206,7 +211,7 @@ class Interrupts:
         job = current_job.get()
         mine = [each for each in deliveries if each.target.job is job and not each.cancelled]
         own = mine if kind is KernelInterruptError else []
-        stuck = [each for each in deliveries if each.stuck]
+        stuck = [each for each in deliveries if each.stuck and not each.spares(job)]
         for each in own or stuck:
             # Of what the loop could not cancel this may be the cause, and these will wait for it in vain.
             if own or each.target.cancel():
