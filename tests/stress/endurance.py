@@ -26,18 +26,12 @@ from tests.stress.link import BrokenError, Link, Received
 FULL: Final = {"executes": 100_000, "comms": 10_000, "subshells": 1_000, "interrupts": 10_000}
 POINTS: Final = 50
 QUARTER: Final = 12
-OBJECTS: Final = 100
-"The same for objects that the collector knows; how many belong to idle workers is chance."
 STORED: Final = 2_000
 "Cells with `store_history`, whose cost is measured apart: what `In` and `Out` keep is the user's."
-GROWTH: Final = 1.0
-"MiB that may come between the first quarter and the last: 8 bytes a request."
 IDLE: Final = 0.001
 "The share of one processor that an idle kernel may use."
 WINDOW: Final = 32
 "Requests that are under way at once."
-SHORT_GROWTH: Final = 3.0
-"MiB, at a smaller scale: caches fill."
 SETUP: Final = """
 import ctypes, gc, anyio, comm
 trim = getattr(ctypes.CDLL(None), "malloc_trim", lambda _: None)
@@ -238,6 +232,23 @@ def idle_share(pid: int, seconds: float) -> float:
     return (time.clock_gettime(clock) - before) / seconds
 
 
+class Bounds(NamedTuple):
+    """How much more there may be in the last quarter of a curve than in the first."""
+
+    resident: float
+    "MiB."
+    threads: int
+    descriptors: int
+    objects: int
+    "Those that the collector knows; how many belong to idle workers is chance."
+
+
+BOUNDS: Final = Bounds(1.0, 0, 0, 100)
+"Of a whole life: 8 bytes a request."
+SHORT_BOUNDS: Final = Bounds(3.0, 2, 10, 2_000)
+"At a smaller scale caches fill, and what is there in one moment is chance."
+
+
 class Verdict(NamedTuple):
     """How the last quarter of a curve differs from the first."""
 
@@ -261,9 +272,9 @@ class Verdict(NamedTuple):
             round(middle(late, "objects") - middle(early, "objects")),
         )
 
-    def flat(self, growth: float) -> bool:
-        """Whether it grew less than `growth` MiB, and has no more threads, descriptors and (nearly) objects."""
-        return self.resident < growth and self.threads <= 0 and self.descriptors <= 0 and self.objects < OBJECTS
+    def flat(self, bounds: Bounds) -> bool:
+        """Whether nothing has grown by more than `bounds`."""
+        return all(grown <= bound for grown, bound in zip(self, bounds, strict=True))
 
     def __str__(self) -> str:
         return (
@@ -303,7 +314,7 @@ def _live(target: Target, client: Client, scale: float, idle: float, say: Callab
         if number == 1 or number % 5 == 0:
             say(f"{number:5} {time.perf_counter() - began:8.1f} {point}")
     verdict, share = Verdict.of(curve), idle_share(target.pid, idle) if idle else 0.0
-    flat = verdict.flat(GROWTH if scale >= 1 else SHORT_GROWTH)
+    flat = verdict.flat(BOUNDS if scale >= 1 else SHORT_BOUNDS)
     say(f"{'flat' if flat else 'NOT FLAT'}: {verdict}")
     if idle:
         say(f"idle: {share:.3%} of a processor over {idle:g} s ({IDLE:.1%} are allowed)")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.stress.drive import play
-from tests.stress.endurance import GROWTH, Point, Verdict, live
+from tests.stress.endurance import BOUNDS, Point, Verdict, live
 from tests.stress.hostile import besiege
 from tests.stress.judge import Judge
 from tests.stress.link import BrokenError, Received
@@ -97,11 +97,11 @@ def test_hostile_messages_do_no_harm(profile: str, tmp_path: Path) -> None:
 def test_a_curve_that_grows_is_not_flat() -> None:
     """A leak of a few hundred bytes a cell would pass."""
     flat = [Point(50.0 + (n % 3) / 10, 12 + n % 2, 70, 1000 + n % 9) for n in range(50)]
-    assert Verdict.of(flat).flat(GROWTH)
-    assert not Verdict.of([each._replace(resident=50 + n / 15) for n, each in enumerate(flat)]).flat(GROWTH)
-    assert not Verdict.of([each._replace(threads=10 + n // 10) for n, each in enumerate(flat)]).flat(GROWTH)
-    assert not Verdict.of([each._replace(descriptors=70 + n // 20) for n, each in enumerate(flat)]).flat(GROWTH)
-    assert not Verdict.of([each._replace(objects=100 * n) for n, each in enumerate(flat)]).flat(GROWTH)
+    assert Verdict.of(flat).flat(BOUNDS)
+    assert not Verdict.of([each._replace(resident=50 + n / 15) for n, each in enumerate(flat)]).flat(BOUNDS)
+    assert not Verdict.of([each._replace(threads=10 + n // 10) for n, each in enumerate(flat)]).flat(BOUNDS)
+    assert not Verdict.of([each._replace(descriptors=70 + n // 20) for n, each in enumerate(flat)]).flat(BOUNDS)
+    assert not Verdict.of([each._replace(objects=100 * n) for n, each in enumerate(flat)]).flat(BOUNDS)
 
 
 @slow
