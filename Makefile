@@ -65,7 +65,7 @@ endurance: $(BIN)/.installed-test  ## A long life: 100,000 cells, 10,000 comms a
 stress-short: $(BIN)/.installed-test  ## What continuous integration runs of it: a minute
 	$(BIN)/python -m tests.stress --seed $(SEED) --messages 4000 --hostile 2000 --profile default --set encryption=required
 	$(BIN)/python -m tests.stress --seed $(SEED) --messages 4000 --hostile 2000 --profile trio --set transport=ipc
-	$(BIN)/python -m tests.stress.endurance --scale 0.01 --idle 5
+	$(BIN)/python -m tests.stress.endurance --scale 0.01 --idle 0
 
 fuzz: $(BIN)/.installed-test  ## The property tests with many examples (EXAMPLES=100000)
 	ASYNC_KERNEL_FUZZ=$(EXAMPLES) $(BIN)/python -m pytest -n $(WORKERS) --timeout 3600 tests/protocol/test_properties.py tests/protocol/test_dap_properties.py tests/config/test_properties.py
