@@ -44,6 +44,8 @@ Name: TypeAlias = Literal["stdout", "stderr"]
 Parent: TypeAlias = "Job[Any] | None"
 Entry: TypeAlias = tuple[Parent, int, Name, str]
 "What was written: for which cell, by which thread, to which stream."
+Ready: TypeAlias = tuple[Parent, Name, str, int]
+"What to publish: for which cell, to which stream, the text, and how much of it has been published."
 Key: TypeAlias = tuple[int, int]
 "The thread and the identity of the cell's Job."
 
@@ -96,7 +98,7 @@ class Output:
         self.entries: list[Entry] = []
         self.chars = 0
         self._held: dict[Key, _Held] = {}
-        self._ready: list[tuple[Parent, Name, str]] = []
+        self._ready: list[Ready] = []
         self._lock = threading.RLock()
         self.draining = False
         self._drainer = 0
@@ -214,16 +216,20 @@ class Output:
 
     def _send(self) -> None:
         while self._ready:
-            parent, name, text = self._ready[0]
+            parent, name, text, start = self._ready[0]
+            end = start + MESSAGE_CHARS
+            # Cut here, one message at a time: memory that was just used is not fetched anew for each.
+            piece = text if len(text) <= MESSAGE_CHARS else text[start:end]
+            rest: list[Ready] = [(parent, name, text, end)] if end < len(text) else []
             try:
-                self._publish("stream", {"name": name, "text": text}, parent=parent)
+                self._publish("stream", {"name": name, "text": piece}, parent=parent)
             except Exception:
-                del self._ready[0]
+                self._ready[:1] = rest
                 raise
             # Only now: what an interrupt kept from being published is not lost.
-            del self._ready[0]
+            self._ready[:1] = rest
             if (echo := self._echo.get(name)) is not None:
-                echo.write(text)
+                echo.write(piece)
                 echo.flush()
 
 
@@ -243,10 +249,8 @@ class _Batch:
             last[2].append(text)
             self._room -= len(text)
             return
-        for i in range(0, len(text), MESSAGE_CHARS):
-            piece = text[i : i + MESSAGE_CHARS]
-            self._texts.append((parent, name, [piece]))
-            self._room = MESSAGE_CHARS - len(piece)
+        self._texts.append((parent, name, [text]))
+        self._room = MESSAGE_CHARS - len(text)
 
     def add_run(self, entry: Entry) -> None:
         """Append what one thread wrote, up to the last end of a line."""
@@ -275,9 +279,9 @@ class _Batch:
                 del self.held[key]
                 self.add(each.parent, each.name, each.text)
 
-    def messages(self) -> list[tuple[Parent, Name, str]]:
-        """The messages, in order."""
-        return [(parent, name, "".join(texts)) for parent, name, texts in self._texts]
+    def messages(self) -> list[Ready]:
+        """What to publish, in order."""
+        return [(parent, name, "".join(texts), 0) for parent, name, texts in self._texts]
 
 
 def _runs(entries: list[Entry]) -> Iterable[Entry]:
