@@ -174,6 +174,7 @@ LAZY: Mapping[tuple[str, str], str] = {
     ("scheduling.sections", "ctypes"): "5 ms, only where a thread is interrupted",
     ("config.trust", "json"): "2 ms, only where there is such a file",
     ("config.problems", "difflib"): "3 ms, only on the way to an error message",
+    ("runtime.settings", "difflib"): "the same",
     ("runtime.parts", "async_kernel.runtime.usage"): "only where a client asks what the kernel uses",
     ("runtime.usage", "resource"): "there is none on Windows",
     ("runtime.watchdog", "tempfile"): "only where a shutdown hangs",

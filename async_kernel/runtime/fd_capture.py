@@ -142,6 +142,8 @@ class FdCapture:
         self._errors = 2
         self._lost: set[_Stream] = set()
         "Whose descriptors are something else's now."
+        self._look: select.poll | None = None
+        "What `drain` looks at: the readers that are not lost; None: they have changed."
 
     def __enter__(self) -> Self:
         if os.name != "posix":
@@ -226,12 +228,14 @@ class FdCapture:
     def _readable(self) -> bool:
         if self._rescue is not None and self._rescue.waiting:
             return True
-        poll = select.poll()
-        lost = tuple(self._lost)
-        for stream in self._streams:
-            if stream not in lost:
-                poll.register(stream.reader, select.POLLIN)
-        return bool(poll.poll(0))
+        look = self._look
+        if look is None:
+            self._look = look = select.poll()
+            lost = tuple(self._lost)
+            for stream in self._streams:
+                if stream not in lost:
+                    look.register(stream.reader, select.POLLIN)
+        return bool(look.poll(0))
 
     def _reads(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
@@ -265,9 +269,11 @@ class FdCapture:
         if not stream.reopen():
             if stream not in self._lost:
                 self._lost.add(stream)
+                self._look = None
                 poll.unregister(stream.reader)
             return
         self._lost.discard(stream)
+        self._look = None
         poll.register(stream.reader, select.POLLIN)
         if (job := self._owner()) is not None:
             number = stream.descriptor
@@ -312,6 +318,7 @@ class FdCapture:
             os.close(stream.reader)
         self._close_rescue()
         self._streams = []
+        self._look = None
         self._rescue_lock = threading.Lock()
         self._passed = threading.Condition()  # A thread of the parent may have held it.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -36,6 +35,8 @@ def find_trait(traits: Mapping[str, Any], owner: str, key: str, name: str) -> An
     """
     if name in traits and not name.startswith("_"):
         return traits[name]
+    import difflib  # only on the way to an error message
+
     near = difflib.get_close_matches(name, traits, n=1)
     hint = f" (did you mean {key.removesuffix(name) + near[0]!r}?)" if near else ""
     raise SettingError(key, f"{owner} has no setting {name!r}{hint}")

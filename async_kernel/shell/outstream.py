@@ -45,7 +45,7 @@ Parent: TypeAlias = "Job[Any] | None"
 Entry: TypeAlias = tuple[Parent, int, Name, str]
 "What was written: for which cell, by which thread, to which stream."
 Ready: TypeAlias = tuple[Parent, Name, str, int]
-"What to publish: for which cell, to which stream, the text, and how much of it has been published."
+"What to publish: for which cell, to which stream, and the text, whose beginning up to the number has been published."
 Key: TypeAlias = tuple[int, int]
 "The thread and the identity of the cell's Job."
 
@@ -142,12 +142,9 @@ class Output:
             self._held = {}
             self._ready += batch.messages()
             self._send()
-        self._detach()
-        self._wake.put(False)
-
-    def _detach(self) -> None:
         for stream in (self.stdout, self.stderr):
             stream.detach_from_kernel()
+        self._wake.put(False)
 
     def _after_fork(self) -> None:
         # The text in the buffers is the parent's to publish, and another thread may have held the lock.
@@ -217,9 +214,8 @@ class Output:
     def _send(self) -> None:
         while self._ready:
             parent, name, text, start = self._ready[0]
-            end = start + MESSAGE_CHARS
-            # Cut here, one message at a time: memory that was just used is not fetched anew for each.
-            piece = text if len(text) <= MESSAGE_CHARS else text[start:end]
+            # Cut only here: memory that was just used is not fetched anew for each message.
+            piece = text[start : (end := start + MESSAGE_CHARS)]
             rest: list[Ready] = [(parent, name, text, end)] if end < len(text) else []
             try:
                 self._publish("stream", {"name": name, "text": piece}, parent=parent)
