@@ -27,8 +27,10 @@ class Transport(Protocol):
         """
         ...
 
-    def send(self, socket_id: SocketID, frames: Frames) -> None:
+    def send(self, socket_id: SocketID, frames: Frames, *, hold: bool = False) -> None:
         """Put one message into the outbox of a channel. Order per channel is the order of the calls.
+
+        With `hold` it may wait there for a millisecond, because another message follows at once.
 
         Blocks, for a bounded time, while the iopub outbox is full. After `close`, the message is dropped and logged.
         """

@@ -65,7 +65,7 @@ class Messenger:
             buffers=buffers,
             header=header,
         )
-        self.transport.send(SocketID.iopub, frames)
+        self.transport.send(SocketID.iopub, frames, hold=msg_type == "execute_input")
         self._latest = parent
 
     def send(
@@ -84,7 +84,7 @@ class Messenger:
             if announced:
                 content = {"execution_state": state}
                 frames = patiently(lambda: self.wire.encode("status", content, parent=msg, ident=STATUS))
-                self.transport.send(SocketID.iopub, frames)
+                self.transport.send(SocketID.iopub, frames, hold=state == "busy")
                 self._latest = msg
 
         def reply(content: Content, metadata: Content | None = None, buffers: Sequence[Any] | None = None) -> None:
@@ -93,7 +93,7 @@ class Messenger:
                 raise ValueError(f"{msg['header']['msg_type']} has no reply")
             options: dict[str, Any] = {"ident": job["ident"], "metadata": metadata, "buffers": buffers}
             frames = patiently(lambda: self.wire.encode(msg_type, content, parent=msg, **options))
-            self.transport.send(job["socket_id"], frames)
+            self.transport.send(job["socket_id"], frames, hold=announced)  # The idle follows.
 
         return Exchange(job, status=status, reply=reply)
 

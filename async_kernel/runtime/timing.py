@@ -29,9 +29,9 @@ def timing(job: Job[Any], began: int) -> Content:
         "async_kernel": {
             "queued": _iso(queued),
             "finished": _iso(now),
-            "run_mode": job.get("run_mode"),
+            "run_mode": None if (mode := job.get("run_mode")) is None else mode.value,
             "thread": threading.current_thread().name,
-            "backend": event_loops.running_backend(),
+            "backend": None if (backend := event_loops.running_backend()) is None else backend.value,
             "subshell": job["msg"]["header"].get("subshell_id"),
         },
     }

@@ -54,12 +54,12 @@ class Waiter:
 
     def wake(self) -> None:
         if _inside(self._loop):
-            self._resolve()
+            self.resume()
         else:
             with suppress(RuntimeError):  # The loop is closed, and the task that waited is gone with it.
-                self._loop.call_soon_threadsafe(self._resolve)
+                self._loop.call_soon_threadsafe(self.resume)
 
-    def _resolve(self) -> None:
+    def resume(self) -> None:
         if not self._future.done():
             self._future.set_result(None)
 
@@ -67,7 +67,7 @@ class Waiter:
         if timeout is None:
             await self._future
             return
-        timer = self._loop.call_later(max(timeout, 0), self._resolve)
+        timer = self._loop.call_later(max(timeout, 0), self.resume)
         try:
             await self._future
         finally:

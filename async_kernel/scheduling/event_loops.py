@@ -50,6 +50,10 @@ class Waiter(Protocol):
         """Let the task go on; from any thread, a signal handler included. Without effect once its loop is gone."""
         ...
 
+    def resume(self) -> None:
+        """What `wake` does, quicker; only for what `Loop.post` calls in the loop of the task."""
+        ...
+
     async def wait(self, timeout: float | None = None) -> None:
         """Suspend the task that made this waiter until `wake`, for at most `timeout` seconds."""
         ...

@@ -64,7 +64,7 @@ class Queue:
             self._started = True
             self.runner.start()
         elif self._waiter is not None:
-            self._waiter.wake()
+            self._waiter.resume()
 
     async def _run(self) -> None:
         # Asked anew each time: the call that ran may have swallowed the cancellation that was meant for the queue.

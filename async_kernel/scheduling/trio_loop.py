@@ -45,12 +45,12 @@ class Waiter:
     def wake(self) -> None:
         # In a step of one of the run's own tasks no wake-up through the token is needed.
         if in_trio_task() and current_trio_token() is self._token:
-            self._resume()
+            self.resume()
         else:
             with suppress(trio.RunFinishedError):  # The task that waited is gone with its run.
-                self._token.run_sync_soon(self._resume)
+                self._token.run_sync_soon(self.resume)
 
-    def _resume(self) -> None:
+    def resume(self) -> None:
         self._woken = True
         if self._parked:
             self._parked = False

@@ -63,10 +63,11 @@ def send_message(
         MemoryError: ZMQ has no memory for the first frame. Nothing has been sent.
     """
     last = len(frames) - 1
+    more_follow = flags | _SNDMORE
     n = 0
     try:
         for n, frame in enumerate(frames):
-            more = flags if n == last else flags | _SNDMORE
+            more = flags if n == last else more_follow
             if len(frame) < BIG:
                 _send(sock, frame, more)
             elif in_flight is None:

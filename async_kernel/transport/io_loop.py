@@ -13,7 +13,7 @@ import zmq
 from async_kernel.interfaces import Receive
 from async_kernel.transport.channel import NO_MEMORY, Channel
 from async_kernel.transport.iopub import IopubChannel
-from async_kernel.transport.outbox import Outbox
+from async_kernel.transport.outbox import NAP, Outbox
 from async_kernel.typing import SocketID
 
 __all__ = ["IoLoop"]
@@ -50,6 +50,8 @@ class IoLoop:
         self._wake = outbox.wake
         self._receive = receive
         self._closing = False
+        self._expecting = False
+        "Whether a request has just been received, whose first messages may come in a moment."
         wake = (self._wake.fileno(), _POLLIN)
         # ZMQ never says that an XPUB socket with a full queue can send again: `has_out` of `dist_t` is always true, so
         # that POLLOUT would spin. But a queue that moves makes the socket's descriptor readable.
@@ -76,7 +78,10 @@ class IoLoop:
             log.warning("%d messages could not be sent before the transport was closed", unsent)
 
     def _turn(self, sources: Sequence[tuple[Any, int]], timeout: int) -> None:
-        self._wake.fall_asleep()
+        nap, self._expecting = self._expecting, False
+        self._wake.fall_asleep(nap=nap)
+        if nap:
+            timeout = NAP if timeout == _FOREVER else min(timeout, NAP)
         # What came into the outbox before the line above woke nobody.
         if len(self._outbox):
             timeout = 0
@@ -88,6 +93,7 @@ class IoLoop:
         for source in ready:
             if (channel := self._channels.get(source)) is not None:
                 self._deliver(channel)
+                self._expecting = True
             elif source is self._iopub.socket:
                 self._iopub.receive()
             elif source is self._iopub.connections.monitor:

@@ -39,6 +39,9 @@ _BIG_IN_FLIGHT: Final = 256 << 20
 _BIG_POLL: Final = 0.02
 """Seconds until it is looked again whether ZMQ is done with big frames (it wakes nobody when it is)."""
 
+_NOBLOCK: Final = int(zmq.NOBLOCK)
+"""A plain number: joining two of ZMQ's flags costs more than sending a frame."""
+
 log = logging.getLogger("async_kernel")
 
 
@@ -136,7 +139,7 @@ class IopubChannel:
         if self._big and self._big_in_flight() > _BIG_IN_FLIGHT:
             return False
         try:
-            send_message(self.socket, frames, zmq.NOBLOCK, self._big)
+            send_message(self.socket, frames, _NOBLOCK, self._big)
         except zmq.Again:
             return False
         return True
@@ -144,7 +147,7 @@ class IopubChannel:
     def _publish_lossy(self, frames: Frames) -> None:
         """Publish to those who have room; ZMQ forgets the others until they have."""
         self.socket.setsockopt(zmq.XPUB_NODROP, 0)
-        send_message(self.socket, frames, zmq.NOBLOCK, self._big)
+        send_message(self.socket, frames, _NOBLOCK, self._big)
         self.socket.setsockopt(zmq.XPUB_NODROP, 1)
 
     def _big_in_flight(self) -> int:

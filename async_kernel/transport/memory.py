@@ -49,13 +49,14 @@ class MemoryTransport:
             raise RuntimeError("the transport was started before")
         self._receive = receive
 
-    def send(self, socket_id: SocketID, frames: Frames) -> None:
+    def send(self, socket_id: SocketID, frames: Frames, *, hold: bool = False) -> None:
         """Append one message to `sent`; before `start` and after `close` it is dropped and logged.
 
         Raises:
             TypeError: A frame is not bytes-like.
             ValueError: There are no frames.
         """
+        del hold
         message = list(frozen(frames))
         with self._lock:
             if self._closed or self._receive is None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import socket
 from collections import deque
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from async_kernel.interfaces import Frames
 from async_kernel.transport.quota import Taken
 from async_kernel.typing import SocketID
 
-__all__ = ["Outbox", "Outgoing", "Wake"]
+__all__ = ["NAP", "Outbox", "Outgoing", "Wake"]
+
+NAP: Final = 1
+"Milliseconds."
 
 
 class Wake:
@@ -22,9 +25,12 @@ class Wake:
 
     The owner says `fall_asleep`, looks once more for work, waits until `fileno` is readable and says `wake_up`. A
     sender makes its work visible before it calls `wake`.
+
+    While a request is being handled, the owner only takes a nap: it wakes up by itself within `NAP` and looks. What is
+    followed by more at once need not wake it then: one change of threads sends it all.
     """
 
-    __slots__ = ("_ended", "_reader", "_sleep", "_sleeps", "_writer")
+    __slots__ = ("_ended", "_nap", "_reader", "_sleep", "_sleeps", "_writer")
 
     def __init__(self) -> None:
         # Against an eventfd a socket pair costs nothing that can be measured in a round trip or in a flood, and
@@ -35,6 +41,8 @@ class Wake:
         self._sleeps = 0
         self._sleep = 0
         "The number of the present sleep; 0 while awake."
+        self._nap = 0
+        "The number of the latest sleep that was a nap."
         self._ended = 0
         "The latest sleep that somebody has ended."
 
@@ -42,10 +50,10 @@ class Wake:
         """What to poll for reading."""
         return self._reader.fileno()
 
-    def wake(self) -> None:
-        """Make the owner look for work (any thread)."""
+    def wake(self, *, hold: bool = False) -> None:
+        """Make the owner look for work (any thread); `hold`: where it takes a nap, at the end of that."""
         sleep = self._sleep
-        if sleep and sleep != self._ended:
+        if sleep and sleep != self._ended and not (hold and sleep == self._nap):
             try:
                 self._writer.send(b"\0")
             except OSError:
@@ -53,9 +61,11 @@ class Wake:
                 return
             self._ended = sleep
 
-    def fall_asleep(self) -> None:
-        """Say that from now on work needs a `wake` (the owner)."""
+    def fall_asleep(self, *, nap: bool = False) -> None:
+        """Say that from now on work needs a `wake` (the owner); `nap`: for `NAP` at most."""
         self._sleeps += 1
+        if nap:
+            self._nap = self._sleeps
         self._sleep = self._sleeps
 
     def wake_up(self, readable: bool) -> None:
@@ -92,11 +102,11 @@ class Outbox:
         self._urgent: deque[Outgoing] = deque()
         self._others: deque[Outgoing | None] = deque()
 
-    def put(self, outgoing: Outgoing) -> None:
-        """Add a message and wake the owner (any thread)."""
+    def put(self, outgoing: Outgoing, *, hold: bool = False) -> None:
+        """Add a message and wake the owner (any thread); `hold`: as `Wake.wake` understands it."""
         # One append: whatever interrupts the sender, a message is in the queue as a whole or not at all.
         (self._urgent if outgoing.socket_id is SocketID.control else self._others).append(outgoing)
-        self.wake.wake()
+        self.wake.wake(hold=hold)
 
     def pop(self) -> Outgoing | None:
         """The next message to send; None: `close` was called (the owner; IndexError where there is nothing)."""

@@ -107,8 +107,10 @@ class ZmqTransport:
             self._thread.join()
             raise self._error or RuntimeError("the transport's thread has failed")
 
-    def send(self, socket_id: SocketID, frames: Frames) -> None:
+    def send(self, socket_id: SocketID, frames: Frames, *, hold: bool = False) -> None:
         """Put one message into the outbox of a channel (any thread). Order per channel is the order of the calls.
+
+        With `hold` it may wait there for a millisecond, because another message follows at once.
 
         Waits, for a bounded time, while this thread has too much waiting on iopub. Before `start` and after `close` the
         message is dropped and logged; in a forked child it is dropped.
@@ -126,9 +128,10 @@ class ZmqTransport:
         elif socket_id is SocketID.iopub:
             # The transport's own thread can't wait for itself.
             own = threading.get_ident() == self._owner
-            outbox.put(Outgoing(socket_id, frames, self._quota.take(frames, 0 if own else self._patience + 1)))
+            taken = self._quota.take(frames, 0 if own else self._patience + 1)
+            outbox.put(Outgoing(socket_id, frames, taken), hold=hold)
         else:
-            outbox.put(Outgoing(socket_id, frames))
+            outbox.put(Outgoing(socket_id, frames), hold=hold)
 
     def close(self, linger: float = 1.0) -> None:
         """Send what is in the outboxes for at most `linger` seconds, then close every socket. Idempotent.

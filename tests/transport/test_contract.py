@@ -127,6 +127,20 @@ def test_subscribers_are_welcomed_and_get_their_topics(rig: Any) -> None:
     assert [everything.recv(SocketID.iopub)[0] for _ in range(3)] == [b"stream", b"status", b"stream.stdout"]
 
 
+def test_what_is_held_comes_though_nothing_follows(rig: Any) -> None:
+    """A cell that computes for an hour would be shown as one that has not begun."""
+    client = rig.client()
+    client.subscribe()
+    assert client.recv(SocketID.iopub) == [b"", b"welcome"]
+    for n in range(50):
+        client.send(SocketID.shell, b"%d" % n)
+        rig.next()
+        rig.transport.send(SocketID.iopub, [b"status", b"busy"], hold=True)
+        assert client.recv(SocketID.iopub) == [b"status", b"busy"]
+    rig.transport.send(SocketID.iopub, [b"status", b"idle"], hold=True)
+    assert client.recv(SocketID.iopub) == [b"status", b"idle"]
+
+
 def test_big_frames_both_ways(rig: Any) -> None:
     """Widgets and images send megabytes; what came must not change under the reader."""
     big = bytes(range(256)) * 20_000

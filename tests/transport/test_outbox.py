@@ -51,6 +51,21 @@ def test_one_wake_per_sleep(outbox: Outbox) -> None:
     wake.wake()
 
 
+def test_what_is_held_ends_a_sleep_but_no_nap(outbox: Outbox) -> None:
+    """The owner looks by itself soon after a nap; in a longer sleep it would never see the message."""
+    wake = outbox.wake
+    wake.fall_asleep(nap=True)
+    outbox.put(Outgoing(SocketID.iopub, [b"busy"]), hold=True)
+    assert not is_readable(wake)
+    outbox.put(Outgoing(SocketID.iopub, [b"idle"]))
+    assert is_readable(wake)
+    wake.wake_up(readable=True)
+    wake.fall_asleep()
+    outbox.put(Outgoing(SocketID.iopub, [b"busy"]), hold=True)
+    assert is_readable(wake)
+    wake.close()
+
+
 def test_an_interrupted_sender_leaves_no_false_sign(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a Ctrl-C at the wrong moment the kernel would never answer again."""
     wake = outbox.wake
