@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Final
 
-__all__ = ["KERNEL_LOG", "Relay", "kernel_log"]
+__all__ = ["KERNEL_LOG", "Relay", "kernel_log", "text_of", "trace_of"]
 
 KERNEL_LOG: Final = logging.getLogger("async_kernel")
 FORMAT: Final = "async-kernel: %(levelname)s: %(asctime)s: %(message)s"
+
+
+def text_of(record: logging.LogRecord) -> str:
+    """The message of a record, as it is written where its arguments don't fit."""
+    try:
+        return record.getMessage()
+    except (TypeError, ValueError):
+        return str(record.msg)
+
+
+def trace_of(record: logging.LogRecord) -> str:
+    """The traceback of a record; empty where it has none."""
+    if record.exc_info and not record.exc_text:
+        return logging.Formatter().formatException(record.exc_info)
+    return record.exc_text or ""
 
 
 class Relay(logging.Handler):
@@ -25,7 +41,12 @@ class Relay(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Hand on a record, or keep it."""
         if self._target is None:
-            self._waiting.append(record)
+            # Only its text: an exception among the arguments keeps every frame of its traceback alive, and what is
+            # in those. A subshell that was deleted would not go.
+            kept = copy.copy(record)
+            kept.msg, kept.args = text_of(record), None
+            kept.exc_text, kept.exc_info = trace_of(record), None
+            self._waiting.append(kept)
         else:
             self._target.handle(record)
 
@@ -39,6 +60,7 @@ class Relay(logging.Handler):
         try:
             for record in self._waiting:
                 target.handle(record)
+            self._waiting.clear()
             self._target = target
         finally:
             self.release()

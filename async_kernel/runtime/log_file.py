@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from jupyter_core.paths import jupyter_runtime_dir
 
-from async_kernel.runtime.kernel_log import KERNEL_LOG
+from async_kernel.runtime.kernel_log import KERNEL_LOG, text_of, trace_of
 
 __all__ = ["OLDER", "SUFFIX", "LogFile", "is_locked", "log_folder", "prune"]
 
@@ -98,12 +98,8 @@ class LogFile(logging.Handler):
         """Write a record."""
         if os.getpid() != self._pid:
             return  # A fork of the kernel is not the kernel.
-        try:
-            text = record.getMessage()
-        except (TypeError, ValueError):
-            text = str(record.msg)
-        trace = logging.Formatter().formatException(record.exc_info) if record.exc_info else ""
-        more = {"traceback": trace, "stack": getattr(record, "stack", "")}
+        text = text_of(record)
+        more = {"traceback": trace_of(record), "stack": getattr(record, "stack", "")}
         self.say(record.levelname, text, **{name: self._shown(str(value)) for name, value in more.items() if value})
 
     def say(self, level: str, message: str, **facts: Any) -> bool:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import logging
 import sys
+from weakref import ref
 
 import pytest
 
-from async_kernel.runtime.kernel_log import Relay, kernel_log
+from async_kernel.runtime.kernel_log import Relay, kernel_log, text_of, trace_of
 
 
 @pytest.fixture
@@ -53,6 +55,37 @@ def test_what_comes_before_the_file_is_open_is_in_it(log: logging.Logger) -> Non
     relay.to(Seen())
     log.error("late")
     assert seen == ["early", "late"]
+
+
+def test_what_waits_for_the_file_keeps_nothing_alive(log: logging.Logger) -> None:
+    """An exception leads to the frames that it went through: deleted subshells and what cells have computed."""
+    seen: list[tuple[str, str]] = []
+
+    class Seen(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            seen.append((text_of(record), trace_of(record)))
+
+    class Computed:
+        pass
+
+    def fail(computed: Computed) -> ref[Computed]:
+        try:
+            raise ValueError(f"of {type(computed).__name__}")
+        except ValueError as error:
+            log.exception("100 %% failed: %s", error)
+        log.error("%d of them", "wrong")
+        return ref(computed)
+
+    relay = Relay()
+    log.addHandler(relay)
+    left = fail(Computed())
+    gc.collect()
+    assert left() is None
+    relay.to(Seen())
+    (first, trace), (second, _) = seen
+    assert first == "100 % failed: of Computed"
+    assert trace.splitlines()[-1] == "ValueError: of Computed"
+    assert second == "%d of them"
 
 
 def test_everything_is_as_before(log: logging.Logger, no_handlers: io.StringIO) -> None:
