@@ -80,12 +80,12 @@ class Background(PendingManager):
             self._pending.discard(pending)
         self.deactivate(cancel_pending=True)
         self.activate()
-        for loop in tuple(self._loops):
+        for loop in list(self._loops):
             if not loop.is_closed():
                 for task in asyncio.all_tasks(loop):
                     if self._is_left(getattr(task, JOB, None)):
                         loop.call_soon_threadsafe(task.cancel)
-        for job, cancel in tuple(self._system_tasks.values()):
+        for job, cancel in list(self._system_tasks.values()):
             if self._is_left(job):
                 cancel()
 

@@ -10,6 +10,7 @@ from types import TracebackType
 
 from async_kernel.runtime.publishing import NOBODY
 from async_kernel.scheduling.context import addressee
+from async_kernel.scheduling.sections import uninterrupted
 
 __all__ = ["excepthook", "report", "thread_excepthook", "unraisablehook"]
 
@@ -34,6 +35,7 @@ def unraisablehook(args: sys.UnraisableHookArgs) -> None:
     report(f"{args.err_msg or 'an exception was ignored'}{where}", args.exc_type, args.exc_value, args.exc_traceback)
 
 
+@uninterrupted  # It may be called in the middle of a cell, by a finalizer: an interrupt would be swallowed there.
 def report(what: str, kind: type[BaseException], value: BaseException | None, trace: TracebackType | None) -> None:
     """Write an exception that belongs to no cell to the real stderr, and to the log."""
     token = addressee.set(NOBODY)  # A log handler that a cell has set writes to the cells' stderr.

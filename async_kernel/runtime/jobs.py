@@ -119,6 +119,9 @@ class Entry:
 class Jobs:
     """The requests that were accepted and have not ended, in the order of arrival.
 
+    Other threads add and remove entries at any moment. `list` copies them in one step. `tuple` does not, in Python
+    3.11: it takes its memory after it has begun to iterate, and the garbage collector may run the code of others then.
+
     Args:
         cells: The cell that runs for a job; None where there is none.
     """
@@ -161,13 +164,13 @@ class Jobs:
 
     def running(self) -> list[Entry]:
         """What has begun and has not ended."""
-        return [entry for entry in tuple(self._entries.values()) if entry.began is not None]
+        return [entry for entry in list(self._entries.values()) if entry.began is not None]
 
     def matching(self, msg_ids: tuple[str, ...], subshell_id: str | None) -> list[Entry]:
         """What is named, whether it has begun or not: by its id, or by its subshell."""
         return [
             entry
-            for entry in tuple(self._entries.values())
+            for entry in list(self._entries.values())
             if entry.msg_id in msg_ids or (subshell_id is not None and subshell_of(entry.job) == subshell_id)
         ]
 
@@ -177,7 +180,7 @@ class Jobs:
         Raises:
             LookupError: There is none, or more than one.
         """
-        entries = tuple(self._entries.values())
+        entries = list(self._entries.values())
         found = [entry for entry in entries if name == str(entry.number)]
         found = found or [entry for entry in entries if name and entry.msg_id.startswith(name)]
         if len(found) != 1:
@@ -187,7 +190,7 @@ class Jobs:
 
     def describe(self) -> list[Content]:
         """What runs and waits, in the order of arrival."""
-        return [entry.describe() for entry in tuple(self._entries.values())]
+        return [entry.describe() for entry in list(self._entries.values())]
 
 
 class SwitchInterval:

@@ -234,9 +234,9 @@ def open_section(thread: int) -> Section | None:
     return _open.get(thread)
 
 
-def open_sections() -> tuple[Section, ...]:
+def open_sections() -> list[Section]:
     """The sections of all threads."""
-    return tuple(_open.values())
+    return list(_open.values())  # In one step, unlike `tuple`: threads open and close theirs meanwhile.
 
 
 def in_user_code(frame: FrameType | None, borders: frozenset[CodeType]) -> bool:

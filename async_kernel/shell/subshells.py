@@ -87,7 +87,7 @@ class SubshellManager:
 
     def running(self) -> Iterable[Any]:
         """The subshells, oldest first."""
-        return [each for each in tuple(self._subshells.values()) if not each.stopped]
+        return [each for each in list(self._subshells.values()) if not each.stopped]
 
     def get_shell(self, subshell_id: str | None = None) -> Any:
         """The subshell of that id; the main shell for None.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -32,6 +33,34 @@ def switch_interval() -> Iterator[None]:
     after = sys.getswitchinterval()
     sys.setswitchinterval(before)
     assert after == before
+
+
+def test_they_can_be_listed_while_others_come(jobs: Jobs) -> None:
+    """A request was answered with "dictionary changed size during iteration", once in 50,000."""
+    for number in range(30):
+        jobs.accepted(a_job(str(number)))
+
+    class Cycle:
+        """Garbage whose end brings another request, as another thread may while the collector runs."""
+
+        def __init__(self) -> None:
+            self.me = self
+
+        def __del__(self) -> None:
+            jobs.end(job)
+            jobs.accepted(job)
+            jobs.accepted(a_job("more"))
+
+    job = a_job("again")
+    before = gc.get_threshold()
+    for number in range(64):
+        Cycle()
+        gc.set_threshold(gc.get_count()[0] + number % 8, 1, 1)
+        try:
+            assert len(jobs.describe()) >= len(jobs.matching((), None)) + len(jobs.running())
+        finally:
+            gc.set_threshold(*before)
+        gc.collect(0)
 
 
 def test_a_job_from_arrival_to_end(jobs: Jobs) -> None:

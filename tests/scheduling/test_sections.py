@@ -68,7 +68,7 @@ def test_a_loop_in_a_thread_is_interrupted() -> None:
     assert type(error).__name__ == "KernelInterruptError"
     assert str(error) == "interrupted"
     assert landed == ["landed"]
-    assert open_sections() == ()
+    assert open_sections() == []
 
 
 def test_user_code_may_catch_it_and_be_interrupted_again() -> None:
