@@ -90,8 +90,12 @@ class CommManager(BaseCommManager):
             return
         opened = Comm(comm_id=comm_id, primary=False, target_name=name)
         self.register_comm(opened)
-        if not handled(f"comm {comm_id}: the target {name!r} failed, it is closed", target, opened, msg):
-            opened.close()
+        done = False
+        try:
+            done = handled(f"comm {comm_id}: the target {name!r} failed, it is closed", target, opened, msg)
+        finally:
+            if not done:  # Also where an interrupt has cut it short: a comm that hears nothing must not stay open.
+                opened.close()
 
     def comm_msg(self, stream: Any, ident: Any, msg: Any) -> None:
         """A message to a comm."""

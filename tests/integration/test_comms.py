@@ -35,8 +35,11 @@ def opened(c, msg):
             raise ValueError("a bad end")
 def failing(c, msg):
     raise ValueError("a bad target")
+def interrupted(c, msg):
+    raise KeyboardInterrupt
 manager = comm.get_comm_manager()
 manager.register_target("echo", opened)
+manager.register_target("interrupted", interrupted)
 manager.register_target("failing", failing)
 """
 
@@ -76,6 +79,13 @@ def test_what_an_interrupted_handler_has_printed(kernel: RunningKernel) -> None:
     answers(kernel, "comm_open", "stopped", {}, None, "echo")
     assert text_of(answers(kernel, "comm_msg", "stopped", {"stop": True})) == "stopped\n"
     answers(kernel, "comm_close", "stopped")
+
+
+def test_an_interrupt_of_a_target_closes_the_comm(kernel: RunningKernel) -> None:
+    """It stayed open without a handler: the frontend's messages to it vanished without a word."""
+    (closed,) = answers(kernel, "comm_open", "deaf", {}, None, "interrupted")
+    assert (closed["msg_type"], closed["content"]["comm_id"]) == ("comm_close", "deaf")
+    assert open_comms(kernel) == []
 
 
 def test_a_comm_from_open_to_close(kernel: RunningKernel) -> None:

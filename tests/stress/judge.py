@@ -10,6 +10,7 @@ from tests.stress.link import BrokenError, Received
 from tests.stress.script import Output, Step
 
 INTERRUPTED: Final = "KernelInterruptError"
+CLOSED: Final[Output] = ("comm_close", "")
 
 
 @dataclass
@@ -149,8 +150,11 @@ class Judge:
         """Everything has come: were those that ended in another way allowed to? How many there were, by the way."""
         counts = {"aborted": 0, "interrupted": 0, "deleted": 0}
         failed = [each for each in self.records.values() if each.step.stops and each.reply.get("status") == "error"]
+        # An interrupt of a target closes its comm; what is sent there afterwards finds none.
+        closed = {each.step.lane for each in self._unusual if _was_closed(each)}
         for record in self._unusual:
-            counts[self._excuse(record, failed)] += 1
+            late = record.step.msg_type in ("comm_msg", "comm_close") and record.step.lane in closed
+            counts["interrupted" if late else self._excuse(record, failed)] += 1
         return counts
 
     def _excuse(self, record: Record, failed: Iterable[Record]) -> str:
@@ -204,11 +208,16 @@ def _short(content: Any) -> str:
     return text if len(text) < 600 else f"{text[:300]} … {text[-300:]}"
 
 
+def _was_closed(record: Record) -> bool:
+    """Whether a comm was closed again while it was opened."""
+    return record.step.msg_type == "comm_open" and CLOSED in record.outputs
+
+
 def _begins(outputs: tuple[Output, ...], expected: tuple[Output, ...] | None) -> bool:
     """Whether `outputs`, the error apart, are the beginning of what was expected."""
     if expected is None:
         return True
-    shown = [each for each in outputs if each[0] != "error"]
+    shown = [each for each in outputs if each[0] != "error" and each != CLOSED]
     if not shown:
         return True
     if len(shown) > len(expected) or tuple(shown[:-1]) != expected[: len(shown) - 1]:
