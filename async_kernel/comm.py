@@ -76,7 +76,7 @@ class CommManager(BaseCommManager):
         """The open comms by id, as `comm_info_reply` says them; with `target_name`, those of that target only."""
         return {
             comm_id: {"target_name": each.target_name}
-            for comm_id, each in tuple(self.comms.items())
+            for comm_id, each in self.comms.copy().items()  # in one step: other threads open and close
             if target_name is None or each.target_name == target_name
         }
 

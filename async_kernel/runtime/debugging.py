@@ -98,4 +98,4 @@ class Debugging:
 
 
 def _busy(worker: Caller) -> bool:
-    return any(call.context.get(current_job) is not None for call in tuple(worker.live))  # Others are timers.
+    return any(call.context.get(current_job) is not None for call in list(worker.live))  # Others are timers.

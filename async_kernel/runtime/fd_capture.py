@@ -231,7 +231,7 @@ class FdCapture:
         look = self._look
         if look is None:
             self._look = look = select.poll()
-            lost = tuple(self._lost)
+            lost = self._lost.copy()
             for stream in self._streams:
                 if stream not in lost:
                     look.register(stream.reader, select.POLLIN)

@@ -17,7 +17,7 @@ SILENT: Final = frozenset({"msgspec", "uvloop", "winloop", "zmq"})
 
 def has_foreign_code() -> bool:
     """Whether startup code has imported some already; `ctypes` alone is none."""
-    loaded = ((name, getattr(module, "__spec__", None)) for name, module in tuple(sys.modules.items()))
+    loaded = ((name, getattr(module, "__spec__", None)) for name, module in sys.modules.copy().items())
     return any(
         isinstance(getattr(spec, "loader", None), ExtensionFileLoader) and name != "_ctypes" and _is_foreign(name)
         for name, spec in loaded

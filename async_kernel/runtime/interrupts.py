@@ -298,7 +298,7 @@ def _calls_left(deliveries: Sequence[Delivery]) -> set[int | None]:
     return {
         caller.ident
         for caller in Caller.all_callers(running_only=False)
-        for call in tuple(caller.live)
+        for call in list(caller.live)
         if call.cancelled() and any(call.context.get(current_job) is job for job in jobs)
     }
 

@@ -85,7 +85,7 @@ class Commands(Lookup):
 
     def end_children(self) -> None:
         """End the processes that still run, at once."""
-        for child in tuple(self.children):
+        for child in list(self.children):
             child.kill()
 
     @waits

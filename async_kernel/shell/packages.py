@@ -82,7 +82,7 @@ class Loaded:
 
 def _files() -> dict[str, tuple[str, object]]:
     files = (
-        (name, getattr(module, "__file__", None)) for name, module in tuple(sys.modules.items()) if "." not in name
+        (name, getattr(module, "__file__", None)) for name, module in sys.modules.copy().items() if "." not in name
     )
     return {name: (path, _state(path)) for name, path in files if isinstance(path, str)}
 

@@ -179,7 +179,7 @@ class AsyncInteractiveSubshell(AsyncInteractiveShell):
                 return
             self.stopped = True
             ended = not self._requests
-        for cell in tuple(self.cells.values()):
+        for cell in list(self.cells.values()):
             if cell.shell is self:
                 self._interrupt(cell)
         if ended:

@@ -47,7 +47,8 @@ def test_what_came_after_the_interrupt_is_spared(later: bool, monkeypatch: pytes
     delivery = Delivery(target)
     delivery.post()
     monkeypatch.setattr(given, "_on_main", (delivery,))
-    token = current_job.set({"received_time": time.monotonic() + 1 if later else 0.0})  # pyright: ignore[reportArgumentType]
+    job: Any = {"received_time": time.monotonic() + 1 if later else 0.0}
+    token = current_job.set(job)
     try:
         if later:
             cell(given)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 from async_kernel.errors import KernelInterruptError
 from async_kernel.runtime.jobs import Jobs
 from async_kernel.typing import Job, RunMode, SocketID
+from tests.collector import MOMENTS, collecting
 
 
 def a_job(msg_id: str, code: str = "pass", subshell: str | None = None, msg_type: str = "execute_request") -> Job[Any]:
@@ -40,27 +40,16 @@ def test_they_can_be_listed_while_others_come(jobs: Jobs) -> None:
     for number in range(30):
         jobs.accepted(a_job(str(number)))
 
-    class Cycle:
-        """Garbage whose end brings another request, as another thread may while the collector runs."""
-
-        def __init__(self) -> None:
-            self.me = self
-
-        def __del__(self) -> None:
-            jobs.end(job)
-            jobs.accepted(job)
-            jobs.accepted(a_job("more"))
-
     job = a_job("again")
-    before = gc.get_threshold()
-    for number in range(64):
-        Cycle()
-        gc.set_threshold(gc.get_count()[0] + number % 8, 1, 1)
-        try:
+
+    def change() -> None:
+        jobs.end(job)
+        jobs.accepted(job)
+        jobs.accepted(a_job("more"))
+
+    for moment in MOMENTS:
+        with collecting(moment, change):
             assert len(jobs.describe()) >= len(jobs.matching((), None)) + len(jobs.running())
-        finally:
-            gc.set_threshold(*before)
-        gc.collect(0)
 
 
 def test_a_job_from_arrival_to_end(jobs: Jobs) -> None:
