@@ -71,8 +71,8 @@ ROOMS: Mapping[str, Room] = {
     "shell": Room(
         (3, 0),
         "IPython traitlets anyio pygments stack_data",
-        "compiler transform awaits tracebacks formatting events forks outstream display history completion lookup "
-        "process_state startup execution children commands packages command_magics timing_magics loop_magics "
+        "compiler transform awaits tracebacks formatting events forks outstream display history completion inspection "
+        "lookup process_state startup execution children commands packages command_magics timing_magics loop_magics "
         "magics subshell_magics setup interactive subshell subshells",
         3250,
     ),

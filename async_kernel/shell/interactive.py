@@ -83,7 +83,9 @@ class AsyncInteractiveShell(KernelSetup, InteractiveShell):  # pyright: ignore[r
     compiler_class = Type(KernelCompiler)
     # By where they are, or not before they are needed: as IPython declares them, they cost imports.
     profile_dir = Instance("IPython.core.profiledir.ProfileDir", allow_none=True)
-    inspector_class = AnyTrait("IPython.core.oinspect.Inspector", help="The class that inspects.").tag(config=True)
+    inspector_class = AnyTrait("async_kernel.shell.inspection.Inspector", help="The class that inspects.").tag(
+        config=True
+    )
 
     def __init__(
         self,
