@@ -75,7 +75,7 @@ class Exchange:
         job: Job[Any],
         *,
         status: Callable[[str], None],
-        reply: Callable[[Content, Content | None, Sequence[Any] | None], None],
+        reply: Callable[[Content, Content | bytes | None, Sequence[Any] | None], None],
     ) -> None:
         self.job: Job[Any] = job
         self.msg_type: str = job["msg"]["header"]["msg_type"]
@@ -91,7 +91,7 @@ class Exchange:
         return self.reply_type is not None and self.state is State.BUSY
 
     def reply(
-        self, content: Content | None, metadata: Content | None = None, buffers: Sequence[Any] | None = None
+        self, content: Content | None, metadata: Content | bytes | None = None, buffers: Sequence[Any] | None = None
     ) -> None:
         """Send the reply; ``status: ok`` is added where the content has no status. What can't be sent is not a reply.
 

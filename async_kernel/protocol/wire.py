@@ -14,10 +14,8 @@ from collections import Counter
 from hmac import compare_digest
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
-import msgspec
-
 from async_kernel.errors import WireError
-from async_kernel.protocol.jsonable import pack, shown, unpack
+from async_kernel.protocol.jsonable import pack, pack_finite, shown, unpack
 from async_kernel.protocol.messages import PROTOCOL_VERSION
 from async_kernel.typing import Content, Message, MsgHeader
 
@@ -35,7 +33,6 @@ DELIMITER: Final = b"<IDS|MSG>"
 COPY_BELOW: Final = 65536
 """A buffer of fewer bytes is copied when it is encoded, so that its owner may reuse it at once."""
 
-_encode: Final = msgspec.json.Encoder().encode
 _SCHEMES: Final = frozenset(f"hmac-{name}" for name in hashlib.algorithms_guaranteed if not name.startswith("shake"))
 
 
@@ -76,8 +73,11 @@ def _signer(key: bytes, scheme: str) -> Callable[[Sequence[Frame]], bytes]:
             inside, outside = inner.copy(), outer.copy()
         except ValueError as error:  # OpenSSL has no other word for it.
             raise MemoryError("no memory to sign a message") from error
-        for part in parts:
-            inside.update(part)
+        if len(parts[-1]) < COPY_BELOW:
+            inside.update(b"".join(parts))  # Each update costs more than the bytes of a small message.
+        else:
+            for part in parts:
+                inside.update(part)
         outside.update(inside.digest())
         return outside.hexdigest().encode()
 
@@ -119,6 +119,8 @@ class Wire:
         self._older_digests: set[bytes] = set()
         self._count = itertools.count()
         self._second: tuple[int, str] = (-1, "")
+        self._heads: tuple[str, str, dict[str, tuple[str, str]]] = ("", "", {})
+        "A session, a username and, by type, the JSON of their headers: before and after the numbers of the id."
         self._key: bytes = bytes(key)
         self._scheme: str = signature_scheme
         self._sign = _signer(self._key, signature_scheme)
@@ -227,11 +229,11 @@ class Wire:
     def encode(
         self,
         msg_type: str,
-        content: Content | None,
+        content: Content | bytes | None,
         *,
         parent: Mapping[str, Any] | None = None,
         ident: bytes | Sequence[bytes] | None = None,
-        metadata: Content | None = None,
+        metadata: Content | bytes | None = None,
         buffers: Sequence[Any] | None = None,
         header: Mapping[str, Any] | None = None,
     ) -> list[Frame]:
@@ -239,10 +241,10 @@ class Wire:
 
         Args:
             msg_type: The type, for a new header.
-            content: The content; None is an empty one.
+            content: The content; None is an empty one, and bytes are the JSON of one.
             parent: The job, message or header that this one answers.
             ident: Where to: the identity frames of the requester, or the topic of a broadcast.
-            metadata: The metadata.
+            metadata: The metadata, likewise.
             buffers: Contiguous buffers, sent as they are. Large ones are not copied: leave them alone until then.
             header: A header that is there already.
 
@@ -251,16 +253,28 @@ class Wire:
             ValueError: A buffer is not contiguous.
         """
         parts: list[Frame] = [
-            _encode(self.header(msg_type)) if header is None else _pack_header(header),
-            _pack_header(parent_header(parent)) if parent else b"{}",
-            pack(metadata, "metadata") if metadata else b"{}",
-            pack(content, "content") if content else b"{}",
+            self._new_header(msg_type) if header is None else pack_finite(header, "header"),
+            pack_finite(parent_header(parent), "header") if parent else b"{}",
+            metadata if type(metadata) is bytes else pack(metadata, "metadata") if metadata else b"{}",
+            content if type(content) is bytes else pack(content, "content") if content else b"{}",
         ]
         frames: list[Frame] = [] if ident is None else [ident] if isinstance(ident, bytes) else [*ident]
         frames += (DELIMITER, self._sign(parts), *parts)
         if buffers:
             frames += [_buffer(number, buffer) for number, buffer in enumerate(buffers)]
         return frames
+
+    def _new_header(self, msg_type: str) -> bytes:
+        """The JSON of `header`, of which only the id and the date are made anew."""
+        session, username, heads = self._heads
+        if session is not self.session or username is not self.username or len(heads) >= _MOST_HEADS:
+            self._heads = session, username, heads = self.session, self.username, {}
+        if (head := heads.get(msg_type)) is None:
+            fields = {"msg_type": msg_type, "username": username, "session": session, "version": PROTOCOL_VERSION}
+            before, after = pack({"msg_id": f"{session}_"}).decode()[:-2], pack(fields).decode()[1:-1]
+            head = heads[msg_type] = before, f'",{after},"date":"'
+        before, after = head
+        return f'{before}{os.getpid()}_{next(self._count)}{after}{self._date()}"}}'.encode()
 
     def _date(self) -> str:
         """The time now as ISO 8601 in UTC with microseconds."""
@@ -289,6 +303,9 @@ class Wire:
         return WireError(reason, message)
 
 
+_MOST_HEADS: Final = 100
+"Types whose headers are kept; the protocol has fewer."
+
 _LONG: Final = 500
 "Bytes of a header above which it is looked for depth; those of Jupyter's clients have 200."
 
@@ -311,13 +328,6 @@ def _is_deep(value: Any) -> bool:
 
 
 _OBJECTS: Final = ((1, "header"), (2, "parent header"), (3, "metadata"))
-
-
-def _pack_header(header: Mapping[str, Any]) -> bytes:
-    try:
-        return _encode(header)
-    except (TypeError, UnicodeEncodeError):
-        return pack(header, "header")
 
 
 def _buffer(number: int, buffer: Any) -> Frame:

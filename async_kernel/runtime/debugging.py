@@ -11,7 +11,7 @@ from async_kernel.interfaces import Publisher
 from async_kernel.scheduling.caller import Caller
 from async_kernel.scheduling.context import current_job
 from async_kernel.shell.compiler import HASH_METHOD, HASH_SEED, TMP_FILE_SUFFIX
-from async_kernel.shell.execution import call_user_code
+from async_kernel.shell.user_code import call_user_code
 from async_kernel.typing import Content, Job
 
 __all__ = ["Debugging"]

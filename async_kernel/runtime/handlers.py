@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from async_kernel.protocol.content import parse
-from async_kernel.shell.execution import call_user_code
+from async_kernel.shell.user_code import call_user_code
 from async_kernel.typing import Content, HandlerType, Job, MsgType
 
 __all__ = ["RequestHandlers", "immediate", "is_immediate"]

@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 
 from async_kernel.interfaces import Transport
 from async_kernel.protocol.exchange import Exchange, is_announced
+from async_kernel.protocol.jsonable import pack
 from async_kernel.protocol.messages import reply_type, topic
 from async_kernel.protocol.wire import Wire
 from async_kernel.typing import Content, Job, Message, MsgHeader, SocketID
@@ -18,6 +19,7 @@ _NO_PARENT: Final = None
 
 
 STATUS: Final = topic("status")
+STATES: Final = {state: pack({"execution_state": state}) for state in ("busy", "idle")}
 TRIES: Final = 20
 TRY_SECONDS: Final = 0.05
 T = TypeVar("T")
@@ -82,12 +84,13 @@ class Messenger:
 
         def status(state: str) -> None:
             if announced:
-                content = {"execution_state": state}
-                frames = patiently(lambda: self.wire.encode("status", content, parent=msg, ident=STATUS))
+                frames = patiently(lambda: self.wire.encode("status", STATES[state], parent=msg, ident=STATUS))
                 self.transport.send(SocketID.iopub, frames, hold=state == "busy")
                 self._latest = msg
 
-        def reply(content: Content, metadata: Content | None = None, buffers: Sequence[Any] | None = None) -> None:
+        def reply(
+            content: Content, metadata: Content | bytes | None = None, buffers: Sequence[Any] | None = None
+        ) -> None:
             msg_type = reply_type(msg["header"]["msg_type"])
             if msg_type is None:
                 raise ValueError(f"{msg['header']['msg_type']} has no reply")

@@ -33,10 +33,11 @@ from async_kernel.runtime.variables import Variables
 from async_kernel.scheduling.caller import Caller
 from async_kernel.scheduling.context import current_job
 from async_kernel.scheduling.event_loops import CancelScope
-from async_kernel.shell.execution import USER_CODE, Running
+from async_kernel.shell.execution import Running
 from async_kernel.shell.interactive import AsyncInteractiveShell
 from async_kernel.shell.outstream import Name, Output, TextSink
 from async_kernel.shell.subshells import SubshellManager
+from async_kernel.shell.user_code import USER_CODE
 from async_kernel.typing import Content, HandlerType, Job, MsgType, SocketID
 
 __all__ = ["Living", "Parts"]

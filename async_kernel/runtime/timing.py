@@ -7,14 +7,15 @@ import time
 from functools import lru_cache
 from typing import Any
 
+from async_kernel.protocol.jsonable import pack_finite
 from async_kernel.scheduling import event_loops
-from async_kernel.typing import Content, Job
+from async_kernel.typing import Job
 
 __all__ = ["timing"]
 
 
-def timing(job: Job[Any], began: int) -> Content:
-    """The metadata of the reply to `job`; call it where the handler ran.
+def timing(job: Job[Any], began: int) -> bytes:
+    """The metadata of the reply to `job`, as JSON; call it where the handler ran.
 
     `started` is where ipykernel has it and frontends look for it. Times are ISO 8601 in UTC with microseconds.
 
@@ -24,17 +25,18 @@ def timing(job: Job[Any], began: int) -> Content:
     """
     now = time.time_ns()
     queued = now - int((time.monotonic() - job["received_time"]) * 1e9)
-    return {
+    metadata = {
         "started": _iso(began),
         "async_kernel": {
             "queued": _iso(queued),
             "finished": _iso(now),
-            "run_mode": None if (mode := job.get("run_mode")) is None else mode.value,
+            "run_mode": job.get("run_mode"),
             "thread": threading.current_thread().name,
-            "backend": None if (backend := event_loops.running_backend()) is None else backend.value,
+            "backend": event_loops.running_backend(),
             "subshell": job["msg"]["header"].get("subshell_id"),
         },
     }
+    return pack_finite(metadata, "metadata")
 
 
 def _iso(nanoseconds: int) -> str:

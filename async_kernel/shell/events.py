@@ -7,12 +7,18 @@ from typing import Any
 from IPython.core.events import EventManager
 
 from async_kernel.errors import KernelInterruptError
+from async_kernel.shell.user_code import call_user_code
 
 __all__ = ["Events"]
 
 
 class Events(EventManager):
     """Calls what cells and extensions have registered for an event."""
+
+    def tell(self, event: str, *args: Any) -> None:
+        """`trigger`, as code of the cell; nothing where nobody has registered for `event`."""
+        if self.callbacks[event]:
+            call_user_code(self.trigger, event, *args)
 
     def trigger(self, event: str, *args: Any, **kwargs: Any) -> None:
         """Call the callbacks of `event`; what one raises is shown, and the others are called all the same.

@@ -23,35 +23,20 @@ from async_kernel.errors import KernelInterruptError
 from async_kernel.protocol.cell_policy import NO_POLICY, CellPolicy
 from async_kernel.scheduling.context import current_job
 from async_kernel.scheduling.event_loops import outside_loop
-from async_kernel.scheduling.sections import BORDERS, Stepped, guarded
+from async_kernel.scheduling.sections import guarded
 from async_kernel.shell.awaits import insert_awaits
 from async_kernel.shell.compiler import KernelCompiler, again, split_at_futures
 from async_kernel.shell.forks import end_child
 from async_kernel.shell.tracebacks import awaiting
+from async_kernel.shell.traits import assign
 from async_kernel.shell.transform import transform
+from async_kernel.shell.user_code import NOT_SHOWN, USER_CODE, await_user_code, call_user_code, run_user_code
 from async_kernel.threads import hide_from_debugger
 from async_kernel.typing import Content, Job, RunMode
 
-__all__ = ["USER_CODE", "Running", "run", "user_traceback"]
+__all__ = ["Running", "run", "user_traceback"]
 
 
-def run_user_code(code: CodeType, global_ns: dict[str, Any], local_ns: dict[str, Any]) -> None:
-    exec(code, global_ns, local_ns)
-
-
-async def await_user_code(code: CodeType, global_ns: dict[str, Any], local_ns: dict[str, Any]) -> None:
-    coroutine = eval(code, global_ns, local_ns)
-    await (coroutine if get_ident() == threading.main_thread().ident else Stepped(coroutine))
-
-
-def call_user_code(func: Any, *args: Any) -> Any:
-    return guarded(func, *args)
-
-
-USER_CODE: Final = frozenset({run_user_code.__code__, await_user_code.__code__, call_user_code.__code__})
-"""One of these is on the stack exactly while the code of a cell is: an interrupt may be raised there."""
-NOT_SHOWN: Final = USER_CODE | BORDERS
-"What stands between the kernel and the code of a cell in a traceback."
 LATE_SECONDS: Final = 0.05
 "A cell that awaits has been cancelled so long after its time is over."
 
@@ -271,9 +256,9 @@ async def run(shell: Any, running: Running) -> Any:
         return result
     result.execution_count = shell.take_execution_count(running.store_history)
     running.prompt_count = result.execution_count - (not running.store_history)
-    call_user_code(shell.events.trigger, "pre_execute")
+    shell.events.tell("pre_execute")
     if not running.silent:
-        call_user_code(shell.events.trigger, "pre_run_cell", result.info)
+        shell.events.tell("pre_run_cell", result.info)
     failed = True
     codes = _compile(shell, running)
     if codes is not None:
@@ -286,8 +271,8 @@ async def run(shell: Any, running: Running) -> Any:
 
 
 def _finish(shell: Any, running: Running, *, succeeded: bool) -> None:
-    shell.last_execution_succeeded = succeeded
-    shell.last_execution_result = running.result
+    assign(shell, "last_execution_succeeded", succeeded)
+    assign(shell, "last_execution_result", running.result)
     if running.store_history and shell.history_manager is not None:
         shell.history_manager.store_output(running.result.execution_count)
         if not succeeded and running.error is not None:

@@ -7,8 +7,9 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from contextlib import nullcontext
 from types import TracebackType
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from IPython.core.autocall import ExitAutocall
 from IPython.core.error import InputRejected, StdinNotImplementedError, UsageError
@@ -22,14 +23,17 @@ from async_kernel.protocol.cell_policy import NO_POLICY, CellPolicy
 from async_kernel.scheduling.context import current_job
 from async_kernel.shell.compiler import KernelCompiler
 from async_kernel.shell.display import AsyncDisplayHook, AsyncDisplayPublisher
-from async_kernel.shell.execution import Running, call_user_code, run, user_traceback
+from async_kernel.shell.execution import Running, run, user_traceback
 from async_kernel.shell.history import HistoryMode
 from async_kernel.shell.outstream import Output
 from async_kernel.shell.setup import KernelSetup
+from async_kernel.shell.traits import assign
+from async_kernel.shell.user_code import call_user_code
 from async_kernel.typing import Backend, Content, Job
 
 __all__ = ["AsyncInteractiveShell"]
 
+UNBOUNDED: Final = nullcontext()
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 
@@ -150,7 +154,7 @@ class AsyncInteractiveShell(KernelSetup, InteractiveShell):  # pyright: ignore[r
         with self._count_lock:
             count: int = self.execution_count
             if store:
-                self.execution_count = count + 1
+                assign(self, "execution_count", count + 1)
             return count
 
     async def execute_request(
@@ -189,7 +193,7 @@ class AsyncInteractiveShell(KernelSetup, InteractiveShell):  # pyright: ignore[r
         for problem in policy.problems:
             self.output.stderr.write(f"{problem}; it is ignored\n")
         try:
-            with cell.bounded(self._interrupt):
+            with cell.bounded(self._interrupt) if cell.timeout else UNBOUNDED:
                 await self._run_with_events(cell)
             return self._reply(cell, user_expressions or {})
         finally:
@@ -202,9 +206,9 @@ class AsyncInteractiveShell(KernelSetup, InteractiveShell):  # pyright: ignore[r
             try:
                 await run(self, cell)
             finally:
-                call_user_code(self.events.trigger, "post_execute")
+                self.events.tell("post_execute")
                 if not cell.silent:
-                    call_user_code(self.events.trigger, "post_run_cell", cell.result)
+                    self.events.tell("post_run_cell", cell.result)
         except KernelInterruptError as exc:  # not in the cell's own code: while it was transformed, say
             cell.result.error_before_exec = exc
             self.show_error(exc)

@@ -104,7 +104,10 @@ def frozen(frames: Frames) -> Frames:
     """
     if not frames:
         raise ValueError("a message without frames can't be sent")
-    return tuple([frame if type(frame) is bytes else _frozen(frame) for frame in frames])
+    for frame in frames:
+        if type(frame) is not bytes:
+            return tuple([frame if type(frame) is bytes else _frozen(frame) for frame in frames])
+    return tuple(frames)
 
 
 def _frozen(frame: bytes | bytearray | memoryview) -> bytes | memoryview:

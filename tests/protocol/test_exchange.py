@@ -30,7 +30,7 @@ class Log:
     def status(self, state: str) -> None:
         self.sent.append(state)
 
-    def reply(self, content: Content, metadata: Content | None, buffers: Sequence[Any] | None) -> None:
+    def reply(self, content: Content, metadata: Content | bytes | None, buffers: Sequence[Any] | None) -> None:
         if self.fail_reply is not None:
             error, self.fail_reply = self.fail_reply, None
             raise error

@@ -403,3 +403,44 @@ def test_a_wide_header_is_not_looked_through(monkeypatch: pytest.MonkeyPatch) ->
     parts = [b'{"msg_id":"1","msg_type":"x","extra":[' + b"0," * 10_000 + b"0]}", b"{}", b"{}", b"{}"]
     _, message = wire.decode([DELIMITER, wire.sign(parts), *parts])
     assert len(dict(message["header"])["extra"]) == 10_001  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("username", ["ann", 'a "quoted" \\ name', "\udcff", "ü"])
+@pytest.mark.parametrize("msg_type", ["status", 'a "type"'])
+def test_headers_of_messages_are_those_of_header(username: str, msg_type: str) -> None:
+    """The header that is put together for speed would say something else, or break the JSON."""
+    wire = Wire(KEY, session='the "session"', username=username)
+    expected = wire.header(msg_type)
+    for _ in range(2):
+        _, message = wire.decode(wire.encode(msg_type, {}))
+        header: dict[str, Any] = dict(message["header"])
+        assert header.keys() == expected.keys()
+        assert header["msg_id"].rpartition("_")[0] == expected["msg_id"].rpartition("_")[0]
+        assert datetime.datetime.fromisoformat(header["date"]) >= datetime.datetime.fromisoformat(expected["date"])
+        same = ("msg_type", "session", "version")
+        assert [header[name] for name in same] == [expected[name] for name in same]
+        assert header["username"] == username.replace("\udcff", "\ufffd")
+
+
+def test_a_name_that_changes() -> None:
+    """Messages would go out under the former name for ever."""
+    wire = Wire(KEY, username="ann")
+    wire.encode("status", {})
+    wire.username, wire.session = "bob", "another"
+    header = wire.decode(wire.encode("status", {}))[1]["header"]
+    assert (header["username"], header["session"], header["msg_id"][:8]) == ("bob", "another", "another_")
+
+
+def test_types_without_end_are_not_kept() -> None:
+    """A program that makes up message types would fill the memory."""
+    wire = Wire(KEY)
+    for number in range(1000):
+        assert wire.decode(wire.encode(f"type_{number}", {}))[1]["header"]["msg_type"] == f"type_{number}"
+    assert len(wire._heads[2]) <= 100  # pyright: ignore[reportPrivateUsage]
+
+
+def test_json_that_is_there_already_is_sent_as_it_is() -> None:
+    """What is the same in every message would be made anew each time."""
+    wire = Wire(KEY)
+    _, message = wire.decode(wire.encode("status", b'{"state":"busy"}', metadata=b'{"n":1}'))
+    assert (message["content"], message["metadata"]) == ({"state": "busy"}, {"n": 1})

@@ -14,7 +14,8 @@ from IPython.core.error import StdinNotImplementedError
 from async_kernel.errors import KernelInterruptError
 from async_kernel.protocol.cell_policy import CellPolicy
 from async_kernel.scheduling.context import current_job
-from async_kernel.shell.execution import USER_CODE, Running
+from async_kernel.shell.execution import Running
+from async_kernel.shell.user_code import USER_CODE
 from tests.shell.bench import Bench, make_job
 
 pytestmark = pytest.mark.anyio

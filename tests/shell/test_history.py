@@ -9,9 +9,12 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+from IPython.core.history import HistoryManager
 
 from async_kernel.shell import history as module
 from async_kernel.shell.history import KernelHistory
@@ -198,3 +201,29 @@ async def test_a_count_that_begins_anew(opened: Opened, database: Path, monkeypa
     await bench.run("after = 1")
     history.end_session()
     assert [text for _, text in saved(database) if "=" in text] == ["before = 1", "after = 1"]
+
+
+async def test_inputs_are_stored_as_ipython_stores_them(opened: Opened) -> None:
+    """`In`, `_i`, `_i3` and the database would say something else than in IPython."""
+    seen: list[Any] = []
+    for own in (True, False):
+        bench, history = opened()
+        store = history.store_inputs if own else partial(HistoryManager.store_inputs, history)
+        for number, texts in enumerate(
+            [("a = 1\n",), ("b\n\n", "%b\n"), ("exit",), ("quit()", "quit()"), ("c", "c")], 1
+        ):
+            store(number, *texts)
+        names = ["_i", "_ii", "_iii", "_i1", "_i2", "_i3", "_i5"]
+        shell = bench.shell
+        seen.append(
+            (
+                shell.user_ns["In"],
+                history.input_hist_raw,
+                history.db_input_cache,
+                [shell.user_ns.get(name) for name in names],
+                [shell.user_ns_hidden.get(name) for name in names],
+                [getattr(history, name) for name in ("_i00", "_i", "_ii", "_iii")],
+            )
+        )
+    assert seen[0] == seen[1]
+    assert seen[0][3] == ["%b", "a = 1", "", "a = 1", "%b", None, "c"]
