@@ -15,7 +15,7 @@ import traitlets
 from async_kernel.comm import CommManager
 from async_kernel.protocol.connection_info import ConnectionInfo
 from async_kernel.protocol.messages import topic
-from async_kernel.protocol.run_modes import ConcurrencyTable, RunModes
+from async_kernel.protocol.run_modes import DEFAULTS, ConcurrencyTable, RunModes
 from async_kernel.protocol.session import Session
 from async_kernel.runtime import failures
 from async_kernel.runtime.connection import Connection, new_connection_file
@@ -330,7 +330,7 @@ class Kernel(RequestHandlers, KernelSettings, anyio.AsyncContextManagerMixin):
         Raises:
             TypeError: There is none.
         """
-        if msg_type not in MsgType.__members__:
+        if msg_type not in DEFAULTS:
             raise TypeError(f"unknown message type {str(msg_type)!r}")
         return getattr(self, msg_type)
 

@@ -13,7 +13,7 @@ from async_kernel.typing import Job, MsgType, RunMode, SocketID
 
 __all__ = ["DEFAULTS", "ConcurrencyTable", "RunModeError", "RunModes", "all_concurrency_run_modes", "as_run_mode"]
 
-DEFAULTS: Final[Mapping[MsgType, RunMode]] = {
+DEFAULTS: Final[Mapping[str, RunMode]] = {
     MsgType.kernel_info_request: RunMode.direct,
     MsgType.comm_info_request: RunMode.direct,
     MsgType.connect_request: RunMode.direct,
@@ -129,7 +129,7 @@ class RunModes:
             return mode
         if is_cell and job is not None and _content(job).get("silent") is True:
             return RunMode.task
-        return DEFAULTS[MsgType(msg_type)]
+        return DEFAULTS[msg_type]
 
     def table(
         self, socket_ids: Iterable[SocketID] | None = None, msg_types: Iterable[MsgType] | None = None

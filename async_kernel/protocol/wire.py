@@ -12,7 +12,7 @@ import os
 import time
 from collections import Counter
 from hmac import compare_digest
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from async_kernel.errors import WireError
 from async_kernel.protocol.jsonable import pack, pack_finite, shown, unpack
@@ -211,16 +211,16 @@ class Wire:
             raise self._refuse("frames", f"no delimiter in {len(frames)} frames") from None
         body = frames[at + 1 :]
         self.verify(body)
-        header, parent, metadata = (self._object(name, body[i]) for i, name in _OBJECTS)
+        header: Any = self._object("header", body[1])
         for field in ("msg_id", "msg_type"):
             if not isinstance(header.get(field), str):
                 raise self._refuse("json", f"header: {field}: expected a string, got {shown(header.get(field))}")
         if len(body[1]) > _LONG and _has_brackets(body[1]) and _is_deep(header):
             raise self._refuse("json", f"header: nested more than {_DEPTH} levels deep")
         message: Message[Any] = {
-            "header": cast("MsgHeader", header),
-            "parent_header": cast("MsgHeader", parent),
-            "metadata": metadata,
+            "header": header,
+            "parent_header": self._object("parent header", body[2]),
+            "metadata": self._object("metadata", body[3]),
             "content": self._json("content", body[4]),
             "buffers": [memoryview(buffer) for buffer in body[5:]],
         }
@@ -286,11 +286,13 @@ class Wire:
             self._second = (seconds, text)
         return f"{text}.{nanoseconds // 1000:06d}Z"
 
-    def _object(self, name: str, frame: Frame) -> dict[str, Any]:
-        value = {} if frame == b"{}" else self._json(name, frame)
+    def _object(self, name: str, frame: Frame) -> Any:
+        if frame == b"{}":
+            return {}
+        value = self._json(name, frame)
         if not isinstance(value, dict):
             raise self._refuse("json", f"{name}: expected an object, got {shown(value)}")
-        return cast("dict[str, Any]", value)
+        return value  # pyright: ignore[reportUnknownVariableType]  # whatever the JSON says
 
     def _json(self, name: str, frame: Frame) -> Any:
         try:
@@ -325,9 +327,6 @@ def _is_deep(value: Any) -> bool:
         children = (child for each in level for child in (each.values() if isinstance(each, dict) else each))
         level = [child for child in children if isinstance(child, dict | list)]
     return bool(level)
-
-
-_OBJECTS: Final = ((1, "header"), (2, "parent header"), (3, "metadata"))
 
 
 def _buffer(number: int, buffer: Any) -> Frame:

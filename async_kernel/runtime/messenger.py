@@ -67,7 +67,8 @@ class Messenger:
             buffers=buffers,
             header=header,
         )
-        self.transport.send(SocketID.iopub, frames, hold=msg_type == "execute_input")
+        # In the first millisecond of a request, most of what is published is followed by the reply and the idle.
+        self.transport.send(SocketID.iopub, frames, hold=True)
         self._latest = parent
 
     def send(

@@ -50,7 +50,7 @@ def test_defaults_are_the_contract() -> None:
     """Completion would wait for a running cell, or cells would run at once."""
     by_mode: dict[RunMode, set[str]] = {}
     for msg_type, mode in DEFAULTS.items():
-        by_mode.setdefault(mode, set()).add(msg_type.value.removesuffix("_request"))
+        by_mode.setdefault(mode, set()).add(msg_type.removesuffix("_request"))
     assert by_mode == {
         RunMode.queue: {"execute", "comm_msg", "debug", "usage"},
         RunMode.thread: {"complete", "inspect", "history", "is_complete", "create_subshell", "delete_subshell"},
