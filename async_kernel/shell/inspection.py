@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from types import BuiltinFunctionType, ModuleType
 from typing import Any, Final
 
 from IPython.core import oinspect
@@ -10,10 +12,26 @@ __all__ = ["Inspector"]
 
 _CODE: Final = ("definition", "init_definition", "call_def", "source")
 "What IPython colours twice: for the terminal, and for HTML at three times the cost."
+_KEPT: Final = 256
+_SHORT: Final = 1000
 
 
 class Inspector(oinspect.Inspector):
-    """IPython's inspector; code becomes HTML only where the shell's `enable_html_pager` is on."""
+    """IPython's inspector; code becomes HTML only where the shell's `enable_html_pager` is on.
+
+    A help panel asks for the same object with every move of the cursor: the last signatures of built-in functions,
+    which never change, and the last short texts that were coloured are kept.
+    """
+
+    def __init__(self, *args: Any, **traits: Any) -> None:
+        super().__init__(*args, **traits)
+        self._built_in = lru_cache(_KEPT)(super()._getdef)
+        self._short_text = lru_cache(_KEPT)(lambda _theme, text: self.format(text))
+
+    def _getdef(self, obj: Any, oname: str = "") -> str | None:
+        if type(obj) is BuiltinFunctionType and isinstance(obj.__self__, ModuleType):
+            return self._built_in(obj, oname)
+        return super()._getdef(obj, oname)
 
     def _append_info_field(  # pyright: ignore[reportIncompatibleMethodOverride] # IPython calls it by keyword
         self, bundle: Any, **field: Any
@@ -23,4 +41,5 @@ class Inspector(oinspect.Inspector):
         super()._append_info_field(bundle, **field)
 
     def _coloured(self, text: str) -> dict[str, str | None]:
-        return {"text/plain": self.format(text)}
+        short = len(text) <= _SHORT
+        return {"text/plain": self._short_text(self._theme_name, text) if short else self.format(text)}

@@ -42,3 +42,22 @@ async def test_html_is_not_made_for_nobody(bench: Bench, monkeypatch: pytest.Mon
     await bench.run(SETUP)
     monkeypatch.delattr(oinspect, "pylight")
     assert (await bench.shell.inspect_request("f", 1, 1))["found"]
+
+
+async def test_the_same_object_again(bench: Bench) -> None:
+    """What is kept would be shown in the colours of another theme, or under another name."""
+    await bench.run("import os\nfrom os import getcwd as where")
+    shell = bench.shell
+    first = await shell.inspect_request("os.getcwd", 9)
+    assert await shell.inspect_request("os.getcwd", 9) == first
+    assert "where()" in (await shell.inspect_request("where", 5))["data"]["text/plain"].replace("\x1b[39m", "")
+    await bench.run("%colors nocolor")
+    assert "\x1b" in first["data"]["text/plain"]
+    assert "\x1b" not in (await shell.inspect_request("os.getcwd", 9))["data"]["text/plain"]
+
+
+async def test_a_function_that_is_defined_anew(bench: Bench) -> None:
+    """Help would show the parameters of a former version."""
+    for parameters in ("alpha", "alpha, beta"):
+        await bench.run(f"def f({parameters}): pass")
+        assert f"f({parameters})" in (await bench.shell.inspect_request("f", 1))["data"]["text/plain"]
