@@ -11,7 +11,7 @@ import threading
 import traceback
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from contextvars import Context
+from contextvars import Context, Token
 from types import TracebackType
 from typing import Any, Final
 from weakref import WeakSet, ref
@@ -20,7 +20,7 @@ from async_kernel.runtime import failures
 from async_kernel.runtime.publishing import Publishing
 from async_kernel.runtime.threads import creator_of
 from async_kernel.scheduling.calls import Call
-from async_kernel.scheduling.context import current_job, current_pending
+from async_kernel.scheduling.context import Tracker, current_job, current_pending
 from async_kernel.scheduling.pending import Pending
 from async_kernel.scheduling.pending_group import PendingManager
 from async_kernel.shell.outstream import Output
@@ -58,20 +58,19 @@ class Background(PendingManager):
         self._system_tasks: dict[int, tuple[Job[Any], Callable[[], object]]] = {}
         self.activate()
 
-    @contextmanager
-    def cell(self, job: Job[Any]) -> Generator[None]:
-        """A cell runs: what it starts is tracked."""
+    def begin(self, job: Job[Any]) -> Token[tuple[Tracker, ...]]:
+        """A cell runs: what it starts is tracked until `end`, which wants back what this returns."""
         loop = asyncio._get_running_loop()  # pyright: ignore[reportPrivateUsage] # the public one raises under trio
         if loop is not None and loop not in self._loops:
             self._watch(loop)
         self._cells[id(job)] = []
-        token = self.start_tracking()
-        try:
-            yield
-        finally:
-            self.stop_tracking(token)
-            for look in self._cells.pop(id(job)):
-                look()
+        return self.start_tracking()
+
+    def end(self, job: Job[Any], token: Token[tuple[Tracker, ...]]) -> None:
+        """It has ended: what has failed in it is looked at now."""
+        self.stop_tracking(token)
+        for look in self._cells.pop(id(job)):
+            look()
 
     def reset(self) -> None:
         """Cancel what the cells left pending, but not the call that asks for it."""

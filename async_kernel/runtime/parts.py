@@ -199,8 +199,15 @@ class Parts:
         self.publish.latest = job
         shell = self.subshells.current()
         self.debugging.cell()
-        with self.background.cell(job), self.variables.cell(job):
-            content: Content = await self._recorded(job, request, shell, policy)
+        token = self.background.begin(job)
+        try:
+            self.variables.begin(job)
+            try:
+                content: Content = await self._recorded(job, request, shell, policy)
+            finally:
+                self.variables.end(job)
+        finally:
+            self.background.end(job, token)
         stops = request.stop_on_error if policy.stop_on_error is None else policy.stop_on_error
         if content["status"] == "error" and stops and not policy.raises_exception:
             self.aborts.failed(job, shell.stop_on_error_time_offset)

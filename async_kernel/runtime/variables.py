@@ -7,8 +7,6 @@ what it would leave behind could not be relied on.
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, Final
 
@@ -31,17 +29,14 @@ class Variables:
         """The subshell has ended."""
         self._left.pop(subshell_id, None)
 
-    @contextmanager
-    def cell(self, job: Job[Any]) -> Generator[None]:
+    def begin(self, job: Job[Any]) -> None:
         """A cell runs in the current context."""
-        subshell = job["msg"]["header"].get("subshell_id")
+        if job.get("run_mode") is not RunMode.queue:
+            for variable, value in self._left.get(job["msg"]["header"].get("subshell_id"), {}).items():
+                if variable not in OWN:
+                    variable.set(value)
+
+    def end(self, job: Job[Any]) -> None:
+        """It has ended."""
         if job.get("run_mode") is RunMode.queue:
-            try:
-                yield
-            finally:
-                self._left[subshell] = copy_context()
-            return
-        for variable, value in self._left.get(subshell, {}).items():
-            if variable not in OWN:
-                variable.set(value)
-        yield
+            self._left[job["msg"]["header"].get("subshell_id")] = copy_context()
