@@ -7,6 +7,7 @@ specification, `debugInfo`: `hashMethod`, `hashSeed`, `tmpFilePrefix`, `tmpFileS
 from __future__ import annotations
 
 import ast
+import hashlib
 import os
 import sys
 from collections.abc import Callable
@@ -20,6 +21,8 @@ __all__ = ["HASH_METHOD", "HASH_SEED", "KernelCompiler", "again", "murmur2", "tm
 HASH_METHOD: Final = "Murmur2"
 HASH_SEED: Final = 0xC70F6907
 TMP_FILE_SUFFIX: Final = ".py"
+MOST_HASHED: Final = 1 << 20
+"Characters of a cell up to which its name is the one that debugger clients compute."
 PARSES: Final = 20
 "How often a text is parsed that another thread disturbs."
 _M: Final = 0x5BD1E995
@@ -61,6 +64,13 @@ def murmur2(text: str, seed: int = HASH_SEED) -> int:
     return h ^ h >> 15
 
 
+def _number(text: str) -> int:
+    """The hash in a cell's file name. That of a huge cell is one in C: `murmur2` would take a second for 8 MB."""
+    if len(text) <= MOST_HASHED:
+        return murmur2(text)
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest())
+
+
 def tmp_file_prefix() -> str:
     """What a cell's file name begins with; nothing is written there but by a debugger."""
     for folder in (os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP")):
@@ -88,7 +98,7 @@ class KernelCompiler(CachingCompiler):
         if last_code is raw_code and last_name:
             return last_name
         # The variable is ipykernel's: tools that run scripts in a kernel set it to the script's name.
-        name = os.environ.get("IPYKERNEL_CELL_NAME") or f"{self.prefix}{murmur2(raw_code)}{TMP_FILE_SUFFIX}"
+        name = os.environ.get("IPYKERNEL_CELL_NAME") or f"{self.prefix}{_number(raw_code)}{TMP_FILE_SUFFIX}"
         self._last = (raw_code, name)
         return name
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from async_kernel.shell import compiler as module
 from async_kernel.shell.compiler import KernelCompiler, again, murmur2, split_at_futures, tmp_file_prefix
 
 
@@ -33,6 +34,18 @@ def test_the_file_name_of_a_cell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert compiler.get_code_name("abc", "", 1) == compiler.get_code_name("abc", "", 2) == f"{prefix}3350977461.py"
     assert compiler.format_code_name(compiler.cache("abc\n", 7, "abc")) == ("Cell", "In[7]")
     assert not os.path.exists(prefix)
+
+
+def test_the_file_name_of_a_huge_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pasted data would be hashed for seconds, in Python, before the cell begins; an interrupt had no effect."""
+    monkeypatch.delenv("IPYKERNEL_CELL_NAME", raising=False)
+    monkeypatch.setattr(module, "murmur2", lambda text: len(text) <= 1 << 20 or pytest.fail("hashed in Python"))
+    compiler = KernelCompiler()
+    compiler.get_code_name("x" * (1 << 20), "", 1)
+    names = [compiler.get_code_name(f"{'x' * (1 << 20)}{end}", "", 1) for end in ("a", "b", "a", "\ud800")]
+    assert names[0] == names[2]
+    assert len({*names}) == 3
+    assert all(name.startswith(compiler.prefix) and name.removesuffix(".py")[-8:].isdigit() for name in names)
 
 
 def test_statements_are_one_code_object() -> None:
