@@ -74,7 +74,7 @@ ROOMS: Mapping[str, Room] = {
         "traits user_code compiler transform awaits tracebacks formatting events forks outstream display history "
         "completion inspection lookup process_state startup execution children commands packages command_magics "
         "timing_magics loop_magics magics subshell_magics setup interactive subshell subshells",
-        3300,
+        3350,
     ),
     "debugger": Room((3, 0), "anyio debugpy", "cells client stack variables debugger", 700),
     "comm": Room((3, 0), "comm", lines=120),

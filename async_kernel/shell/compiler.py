@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import linecache
 import os
 import sys
 from collections.abc import Callable
@@ -100,6 +101,19 @@ class KernelCompiler(CachingCompiler):
         # The variable is ipykernel's: tools that run scripts in a kernel set it to the script's name.
         name = os.environ.get("IPYKERNEL_CELL_NAME") or f"{self.prefix}{_number(raw_code)}{TMP_FILE_SUFFIX}"
         self._last = (raw_code, name)
+        return name
+
+    def cache(self, transformed_code: str, number: int = 0, raw_code: str | None = None) -> str:
+        """Keep a cell for tracebacks; its file name.
+
+        `linecache` gets a function for it, not lines: it makes them when a traceback, `inspect` or a debugger asks.
+        """
+        raw = transformed_code if raw_code is None else raw_code
+        name = self.get_code_name(raw, transformed_code, number)
+        self._filename_map[name] = number
+        # The history has the raw one anyway.
+        text = raw if transformed_code.removesuffix("\n") == raw else transformed_code
+        linecache.cache[name] = (text.__str__,)
         return name
 
     def ast_parse(self, source: str, filename: str = "<unknown>", symbol: str = "exec") -> ast.AST:

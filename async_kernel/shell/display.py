@@ -10,7 +10,6 @@ from typing import Any
 from IPython.core.displayhook import DisplayHook
 from IPython.core.displaypub import DisplayPublisher
 from IPython.core.error import StdinNotImplementedError
-from IPython.core.history import HistoryOutput
 from IPython.core.payload import PayloadManager
 from traitlets import Any as AnyTrait
 
@@ -160,7 +159,7 @@ class AsyncDisplayHook(Hooked, DisplayHook):
         if cell is not None and not cell.store_history:
             return  # Others have no number of their own: under that of the next cell, they would be kept for ever.
         history = self.shell.history_manager
-        history.outputs[self.prompt_count].append(HistoryOutput("execute_result", format_dict))
+        history.outputs.add(self.prompt_count, format_dict)
         if (text := format_dict.get("text/plain")) is not None:
             history.output_hist_reprs[self.prompt_count] = text
             if self.shell.transcript is not None and self.shell.transcript.log_output:

@@ -15,13 +15,13 @@ import inspect
 import logging
 import os
 import threading
-from collections import defaultdict
+from collections import UserDict
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, cast
 
-from IPython.core.history import HistoryManager
+from IPython.core.history import HistoryManager, HistoryOutput
 
 from async_kernel.shell.traits import assign
 from async_kernel.threads import KernelThread
@@ -32,6 +32,7 @@ log = logging.getLogger("async_kernel")
 
 HistoryMode: TypeAlias = Literal["file", "memory", "off"]
 
+PLAIN: Final = "text/plain"
 SAVE_AFTER: Final = 0.5
 "Seconds until inputs are written to the database."
 BUSY_SECONDS: Final = 1.0
@@ -47,6 +48,31 @@ MOVED: Final = 8 | 4 << 8  # one of the extended ones
 PASSING: Final = frozenset((BUSY, LOCKED, FULL))
 "The connection is as good as before."
 BROKEN: Final = frozenset((CORRUPT, NOT_A_DATABASE))
+
+
+class Outputs(UserDict[int, list[HistoryOutput]]):
+    """What cells have shown, by their numbers; a defaultdict for IPython (`%notebook`).
+
+    Most show one text. That alone is kept, until somebody asks for it: a list of a record of a dict takes ten times as
+    much.
+    """
+
+    def add(self, number: int, bundle: dict[str, Any]) -> None:
+        """Note a value that was shown."""
+        if number not in self.data and bundle.keys() == {PLAIN}:
+            self.data[number] = bundle[PLAIN]
+        else:
+            self[number].append(HistoryOutput("execute_result", bundle))
+
+    def __getitem__(self, number: int) -> list[HistoryOutput]:
+        kept: Any = self.data.get(number)
+        if not isinstance(kept, list):
+            kept = self.data[number] = [] if kept is None else [HistoryOutput("execute_result", {PLAIN: kept})]
+        return kept
+
+    def clear(self) -> None:
+        """Forget all."""
+        self.data.clear()  # The inherited one takes one after another.
 
 
 class KernelHistory(HistoryManager):
@@ -67,7 +93,7 @@ class KernelHistory(HistoryManager):
         self._sqlite: Any = None
         self._told: set[int] = set()
         self._pid = os.getpid()
-        self.outputs = defaultdict(list)  # IPython has one for the whole process.
+        self.outputs: Any = Outputs()  # IPython has one for the whole process.
         if mode == "memory":
             traits["hist_file"] = ":memory:"
         # While it is not enabled, IPython neither opens the database nor starts its thread.

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import ast
 import inspect
+import linecache
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from async_kernel.shell import compiler as module
 from async_kernel.shell.compiler import KernelCompiler, again, murmur2, split_at_futures, tmp_file_prefix
+
+FUNCTION = "def f():\n    return 1\n"
 
 
 @pytest.mark.parametrize(
@@ -46,6 +50,21 @@ def test_the_file_name_of_a_huge_cell(monkeypatch: pytest.MonkeyPatch) -> None:
     assert names[0] == names[2]
     assert len({*names}) == 3
     assert all(name.startswith(compiler.prefix) and name.removesuffix(".py")[-8:].isdigit() for name in names)
+
+
+@pytest.mark.parametrize("raw", [FUNCTION.strip(), FUNCTION, "%%time\ndef f(): return 1", None])
+def test_the_lines_of_a_cell(raw: str | None) -> None:
+    """Tracebacks, `inspect.getsource` and debuggers would show nothing of a cell, or not what was run."""
+    compiler = KernelCompiler()
+    name = compiler.cache(FUNCTION, 3, raw)
+    namespace: dict[str, Any] = {}
+    exec(compile(FUNCTION, name, "exec"), namespace)
+    for _ in range(2):
+        linecache.checkcache()
+        assert "".join(linecache.getlines(name)) == FUNCTION
+        assert inspect.getsource(namespace["f"]) == FUNCTION
+    assert compiler.cache("", 4) != name
+    assert linecache.getlines(compiler.cache("", 4)) == []
 
 
 def test_statements_are_one_code_object() -> None:

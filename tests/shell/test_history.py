@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sqlite3
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from IPython.core.history import HistoryManager
+from IPython.core.history import HistoryManager, HistoryOutput
 
 from async_kernel.shell import history as module
 from async_kernel.shell.history import KernelHistory
@@ -227,3 +228,35 @@ async def test_inputs_are_stored_as_ipython_stores_them(opened: Opened) -> None:
         )
     assert seen[0] == seen[1]
     assert seen[0][3] == ["%b", "a = 1", "", "a = 1", "%b", None, "c"]
+
+
+async def test_what_cells_have_shown(opened: Opened) -> None:
+    """`%notebook`, and who reads `outputs`, would miss values, or see them in another form than IPython's."""
+    bench, history = opened()
+    await bench.run("1 + 1")
+    await bench.run("from IPython.display import HTML\nHTML('<b>')")
+    await bench.run("%config InteractiveShell.ast_node_interactivity = 'all'")
+    await bench.run("'a'\n'b'")
+    outputs = history.outputs
+    assert [number in outputs for number in range(1, 6)] == [True, True, False, True, False]
+    assert outputs[1] == [HistoryOutput("execute_result", {"text/plain": "2"})]
+    assert outputs[1] is outputs[1]
+    assert outputs[2][0].bundle["text/html"] == "<b>"
+    assert [each.bundle["text/plain"] for each in outputs[4]] == ["'a'", "'b'"]
+    outputs[7].append(HistoryOutput("out_stream", {"stream": ["x"]}))
+    assert [len(each) for each in outputs.values()] == [1, 1, 2, 1]
+    assert outputs[8] == []
+    await bench.run("%reset -f")
+    assert not outputs
+
+
+async def test_the_session_as_a_notebook(opened: Opened, tmp_path: Path) -> None:
+    """`%notebook` would write a notebook without the values."""
+    bench, _ = opened()
+    await bench.run("1 + 1")
+    await bench.run("x = 3")
+    reply = await bench.run(f"%notebook {tmp_path / 'session.ipynb'}")
+    assert reply["status"] == "ok", reply
+    cells = json.loads((tmp_path / "session.ipynb").read_text())["cells"]
+    assert [cell["source"] for cell in cells] == [["1 + 1"], ["x = 3"]]
+    assert [[each["data"] for each in cell["outputs"]] for cell in cells] == [[{"text/plain": ["2"]}], []]
