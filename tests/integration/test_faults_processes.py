@@ -90,6 +90,7 @@ def test_a_crash_is_explained_and_told_once(managed: Managed) -> None:
         ("# task\nimport os; os._exit(3)", "os._exit(3)"),
         ("# thread\nimport os; os._exit(3)", "os._exit(3)"),
         ("import sys\nsys.setrecursionlimit(10**8)\nf = lambda: sorted([1], key=lambda _: f())\nf()", "SIGSEGV"),
+        *((f"import os, signal; os.kill(os.getpid(), signal.{name})", name) for name in ("SIGBUS", "SIGFPE", "SIGILL")),
     ],
 )
 def test_an_end_without_goodbye(start_kernel: Callable[..., RunningKernel], code: str, why: str) -> None:
@@ -115,6 +116,20 @@ def test_killed_and_started_again(managed: Managed) -> None:
     kernel.client.shutdown()
     kernel.process.wait(TIMEOUT)
     assert kernel.records() == []
+
+
+def test_children_outlive_the_kernel(start_kernel: Callable[..., RunningKernel], tmp_path: Path) -> None:
+    """A server that a cell has started would vanish with each restart; who starts something ends it."""
+    question, answer = tmp_path / "question", tmp_path / "answer"
+    os.mkfifo(question)
+    os.mkfifo(answer)
+    kernel = start_kernel()
+    kernel.run(f"import subprocess\nchild = subprocess.Popen(['sh', '-c', 'read x < {question}; echo $x > {answer}'])")
+    with question.open("w") as asking:  # when the child has opened it, too
+        kernel.client.shutdown()
+        assert kernel.process.wait(TIMEOUT) == 0
+        asking.write("alive\n")
+    assert answer.read_text() == "alive\n"
 
 
 def test_what_a_kernel_survives(start_kernel: Callable[..., RunningKernel]) -> None:
