@@ -39,7 +39,9 @@ __all__ = ["pack", "pack_finite", "shown", "unpack"]
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder[Any]().decode
 
-_LEAVES: Final = frozenset({str, int, float, bool, type(None)})
+_WHOLE: Final = frozenset({str, int, bool, type(None)})
+_LEAVES: Final = _WHOLE | {float}
+_NO, _FLOATS, _YES = range(3)
 _PLAIN: Final = _LEAVES | {dict, list, tuple}
 
 
@@ -54,10 +56,11 @@ def pack(obj: object, root: str = "content") -> bytes:
         TypeError: `obj` holds something that has no form in JSON; the message names the path to it.
     """
     try:
-        if _is_plain(obj):
+        plainness = _plainness(obj)
+        if plainness != _NO:
             packed = _encode(obj)
-            # msgspec says null for NaN and the infinities: they are looked for only where there is a null.
-            if b"null" not in packed or not _has_nonfinite(obj):
+            # msgspec says null for NaN and the infinities: they are looked for only where there is a float and a null.
+            if plainness == _YES or b"null" not in packed or not _has_nonfinite(obj):
                 return packed
         return _encode(_say(obj))
     except UnicodeEncodeError:
@@ -101,19 +104,28 @@ def shown(value: object, limit: int = 100) -> str:
     return text if len(text) <= limit else f"{text[:limit]}…"
 
 
-def _is_plain(obj: Any) -> bool:
-    """Whether only exact builtin types that JSON knows are in `obj`."""
+def _plainness(obj: Any) -> int:
+    """Whether only exact builtin types that JSON knows are in `obj`: `_YES`, `_NO`, or yes, and floats among them."""
     kind = type(obj)
     if kind is dict:
+        found = _YES
         for key, value in obj.items():
-            if type(key) is not str or not (type(value) in _LEAVES or _is_plain(value)):
-                return False
-        return True
+            if type(key) is not str:
+                return _NO
+            if type(value) not in _WHOLE and (of_value := _plainness(value)) < found:
+                found = of_value
+                if found == _NO:
+                    return _NO
+        return found
     if kind is list or kind is tuple:
         # The long ones are lists of numbers: a set of types is the quickest look at them.
         kinds = {*map(type, obj)}
-        return kinds <= _LEAVES or (kinds <= _PLAIN and all(_is_plain(item) for item in obj))
-    return kind in _LEAVES
+        if kinds <= _WHOLE:
+            return _YES
+        if kinds <= _LEAVES:
+            return _FLOATS
+        return min(map(_plainness, obj)) if kinds <= _PLAIN else _NO
+    return _YES if kind in _WHOLE else _FLOATS if kind is float else _NO
 
 
 def _has_nonfinite(obj: Any) -> bool:
