@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -15,6 +16,11 @@ QUIET = settings.get_profile("quiet")
 settings.register_profile("quick", QUIET, max_examples=30, derandomize=True)
 settings.register_profile("fuzz", QUIET, max_examples=EXAMPLES or 1, print_blob=True)
 settings.load_profile("fuzz" if EXAMPLES else "quick")
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # What a script starts in the background ignores Ctrl-C, and so would all that the tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

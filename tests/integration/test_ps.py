@@ -111,16 +111,19 @@ def watch(pid: str) -> None:
     environ = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "200"}
     command = [sys.executable, "-m", "async_kernel", "ps", "--watch"]
     with subprocess.Popen(command, stdout=theirs, stderr=subprocess.PIPE, env=environ) as process:
-        os.close(theirs)
-        text = ""
-        while text.count(pid) < 2:
-            text += os.read(ours, 65536).decode()
-        process.send_signal(signal.SIGINT)
-        # A terminal reads on; else what is shown last, with the kernels of other tests in it, may not find room there.
-        with contextlib.suppress(OSError):  # so says Linux when there is no more writer
-            while os.read(ours, 65536):
-                pass
-        _, err = process.communicate(timeout=TIMEOUT)
+        try:
+            os.close(theirs)
+            text = ""
+            while text.count(pid) < 2:
+                text += os.read(ours, 65536).decode()
+            process.send_signal(signal.SIGINT)
+            # A terminal reads on; else what is shown last, with the kernels of other tests in it, may not find room.
+            with contextlib.suppress(OSError):  # so says Linux when there is no more writer
+                while os.read(ours, 65536):
+                    pass
+            _, err = process.communicate(timeout=TIMEOUT)
+        finally:
+            process.kill()  # Else the test would wait for one that hangs, whatever its own time limit.
     os.close(ours)
     assert (process.returncode, err) == (0, b"")
 
