@@ -30,7 +30,7 @@ class Transport(Protocol):
     def send(self, socket_id: SocketID, frames: Frames, *, hold: bool = False) -> None:
         """Put one message into the outbox of a channel. Order per channel is the order of the calls.
 
-        With `hold` it may wait there for a millisecond, because another message follows at once.
+        With `hold` it may wait there for a millisecond: others are expected to follow at once.
 
         Blocks, for a bounded time, while the iopub outbox is full. After `close`, the message is dropped and logged.
         """

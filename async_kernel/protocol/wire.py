@@ -162,14 +162,7 @@ class Wire:
 
     def header(self, msg_type: str) -> MsgHeader:
         """A header for a new message of ours."""
-        return {
-            "msg_id": f"{self.session}_{os.getpid()}_{next(self._count)}",
-            "msg_type": msg_type,
-            "username": self.username,
-            "session": self.session,
-            "date": self._date(),
-            "version": PROTOCOL_VERSION,
-        }
+        return unpack(self._new_header(msg_type))
 
     def verify(self, body: Sequence[Frame], *, remember: bool = True) -> None:
         """Check number and signature of the frames after the delimiter, and that they were not seen before.
@@ -290,9 +283,10 @@ class Wire:
         if frame == b"{}":
             return {}
         value = self._json(name, frame)
-        if not isinstance(value, dict):
+        kind = type(value)
+        if kind is not dict:
             raise self._refuse("json", f"{name}: expected an object, got {shown(value)}")
-        return value  # pyright: ignore[reportUnknownVariableType]  # whatever the JSON says
+        return value
 
     def _json(self, name: str, frame: Frame) -> Any:
         try:

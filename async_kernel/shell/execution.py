@@ -11,7 +11,7 @@ import threading
 import time
 from _thread import get_ident
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import CodeType, TracebackType
 from typing import Any, Final, cast
 
@@ -37,6 +37,7 @@ from async_kernel.typing import Content, Job, RunMode
 __all__ = ["Running", "run", "user_traceback"]
 
 
+UNBOUNDED: Final = nullcontext()
 LATE_SECONDS: Final = 0.05
 "A cell that awaits has been cancelled so long after its time is over."
 
@@ -127,12 +128,12 @@ class Running:
         tail = line.encode()[last.end_col_offset :].decode(errors="replace")
         return "\n".join((tail, *rest)).lstrip(" \t\f\\\n").startswith(";")
 
-    @contextmanager
-    def bounded(self, interrupt: Callable[[Job[Any]], object]) -> Generator[None]:
+    def bounded(self, interrupt: Callable[[Job[Any]], object]) -> AbstractContextManager[None]:
         """Interrupt what the cell does inside when its time is over and it has not been cancelled: code that blocks."""
-        if not self.timeout or self.job is None:
-            yield
-            return
+        return self._timed(interrupt) if self.timeout and self.job is not None else UNBOUNDED
+
+    @contextmanager
+    def _timed(self, interrupt: Callable[[Job[Any]], object]) -> Generator[None]:
         timer = threading.Timer(self.timeout + LATE_SECONDS, self._end, (interrupt,))
         timer.name, timer.daemon = "CellTimeout", True
         hide_from_debugger(timer)

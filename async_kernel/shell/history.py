@@ -200,7 +200,7 @@ class KernelHistory(HistoryManager):
                 os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
 
     def store_inputs(self, line_num: int, source: str, source_raw: str | None = None) -> None:
-        """Append an input; it is saved soon. What IPython's own does, for a third of its cost."""
+        """Append an input; it is saved soon. What IPython's own does, for half of its cost."""
         raw = (source if source_raw is None else source_raw).rstrip("\n")
         if not self._exit_re.match(raw.strip()):
             source = source.rstrip("\n")

@@ -33,12 +33,12 @@ class Inspector(oinspect.Inspector):
             return self._built_in(obj, oname)
         return super()._getdef(obj, oname)
 
-    def _append_info_field(  # pyright: ignore[reportIncompatibleMethodOverride] # IPython calls it by keyword
-        self, bundle: Any, **field: Any
+    def _append_info_field(
+        self, bundle: Any, title: str, key: str, info: Any, omit_sections: list[str], formatter: Any
     ) -> None:
-        if field.get("key") in _CODE and not getattr(self.parent, "enable_html_pager", True):
-            field["formatter"] = self._coloured
-        super()._append_info_field(bundle, **field)
+        if key in _CODE and not getattr(self.parent, "enable_html_pager", True):
+            formatter = self._coloured
+        super()._append_info_field(bundle, title, key, info, omit_sections, formatter)
 
     def _coloured(self, text: str) -> dict[str, str | None]:
         short = len(text) <= _SHORT

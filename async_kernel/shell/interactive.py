@@ -7,9 +7,8 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
-from contextlib import nullcontext
 from types import TracebackType
-from typing import Any, Final, cast
+from typing import Any, cast
 
 from IPython.core.autocall import ExitAutocall
 from IPython.core.error import InputRejected, StdinNotImplementedError, UsageError
@@ -33,7 +32,6 @@ from async_kernel.typing import Backend, Content, Job
 
 __all__ = ["AsyncInteractiveShell"]
 
-UNBOUNDED: Final = nullcontext()
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 
@@ -193,7 +191,7 @@ class AsyncInteractiveShell(KernelSetup, InteractiveShell):  # pyright: ignore[r
         for problem in policy.problems:
             self.output.stderr.write(f"{problem}; it is ignored\n")
         try:
-            with cell.bounded(self._interrupt) if cell.timeout else UNBOUNDED:
+            with cell.bounded(self._interrupt):
                 await self._run_with_events(cell)
             return self._reply(cell, user_expressions or {})
         finally:

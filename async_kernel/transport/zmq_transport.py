@@ -110,7 +110,7 @@ class ZmqTransport:
     def send(self, socket_id: SocketID, frames: Frames, *, hold: bool = False) -> None:
         """Put one message into the outbox of a channel (any thread). Order per channel is the order of the calls.
 
-        With `hold` it may wait there for a millisecond, because another message follows at once.
+        With `hold` it may wait there for a millisecond: others are expected to follow at once.
 
         Waits, for a bounded time, while this thread has too much waiting on iopub. Before `start` and after `close` the
         message is dropped and logged; in a forked child it is dropped.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime
+import gc
 import hashlib
 import hmac
 import os
 import random
 import string
 import threading
+import tracemalloc
 import warnings
 from typing import Any
 
@@ -16,6 +18,7 @@ import pytest
 from jupyter_client.session import Session, json_packer, json_unpacker
 
 from async_kernel.errors import WireError
+from async_kernel.protocol.messages import PROTOCOL_VERSION
 from async_kernel.protocol.wire import DELIMITER, Wire, is_signature_scheme, parent_header
 from async_kernel.typing import Job, SocketID
 
@@ -410,16 +413,20 @@ def test_a_wide_header_is_not_looked_through(monkeypatch: pytest.MonkeyPatch) ->
 def test_headers_of_messages_are_those_of_header(username: str, msg_type: str) -> None:
     """The header that is put together for speed would say something else, or break the JSON."""
     wire = Wire(KEY, session='the "session"', username=username)
-    expected = wire.header(msg_type)
-    for _ in range(2):
-        _, message = wire.decode(wire.encode(msg_type, {}))
-        header: dict[str, Any] = dict(message["header"])
-        assert header.keys() == expected.keys()
-        assert header["msg_id"].rpartition("_")[0] == expected["msg_id"].rpartition("_")[0]
-        assert datetime.datetime.fromisoformat(header["date"]) >= datetime.datetime.fromisoformat(expected["date"])
-        same = ("msg_type", "session", "version")
-        assert [header[name] for name in same] == [expected[name] for name in same]
-        assert header["username"] == username.replace("\udcff", "\ufffd")
+    expected = {
+        "msg_type": msg_type,
+        "username": username.replace("\udcff", "\ufffd"),
+        "session": 'the "session"',
+        "version": PROTOCOL_VERSION,
+    }
+    ids: set[Any] = set()
+    before = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=1)
+    for make in (lambda: wire.decode(wire.encode(msg_type, {}))[1]["header"], lambda: wire.header(msg_type)) * 2:
+        header: dict[str, Any] = dict(make())
+        ids.add(header.pop("msg_id"))
+        assert before < datetime.datetime.fromisoformat(header.pop("date")) <= datetime.datetime.now(datetime.UTC)
+        assert header == expected
+    assert ids == {f'the "session"_{os.getpid()}_{number}' for number in range(4)}
 
 
 def test_a_name_that_changes() -> None:
@@ -434,9 +441,15 @@ def test_a_name_that_changes() -> None:
 def test_types_without_end_are_not_kept() -> None:
     """A program that makes up message types would fill the memory."""
     wire = Wire(KEY)
-    for number in range(1000):
-        assert wire.decode(wire.encode(f"type_{number}", {}))[1]["header"]["msg_type"] == f"type_{number}"
-    assert len(wire._heads[2]) <= 100  # pyright: ignore[reportPrivateUsage]
+    wire.encode("status", {})
+    tracemalloc.start()
+    try:
+        for number in range(3000):
+            wire.encode(f"type_{number}", {})
+        gc.collect()
+        assert tracemalloc.get_traced_memory()[0] < 200_000  # each takes some 500 bytes
+    finally:
+        tracemalloc.stop()
 
 
 def test_json_that_is_there_already_is_sent_as_it_is() -> None:
