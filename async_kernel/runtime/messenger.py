@@ -57,7 +57,15 @@ class Messenger:
         buffers: Sequence[Any] | None = None,
         header: MsgHeader | None = None,
     ) -> None:
-        """Publish on iopub; `ident` is the topic, by default that of the message type."""
+        """Publish on iopub; `ident` is the topic, by default that of the message type.
+
+        Raises:
+            TypeError: JSON can't say the content, or content or metadata are bytes (which `Wire` takes for JSON).
+        """
+        given: dict[str, Any] = {"content": content, "metadata": metadata}
+        for name, value in given.items():
+            if type(value) is bytes:
+                raise TypeError(f"{msg_type}: {name}: expected a dict, got bytes")
         frames = self.wire.encode(
             msg_type,
             content,

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
+from async_kernel.protocol.wire import Wire
 from async_kernel.runtime import messenger
-from async_kernel.runtime.messenger import patiently
+from async_kernel.runtime.messenger import Messenger, patiently
 
 
 def test_a_reply_waits_for_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,3 +33,14 @@ def test_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(MemoryError):
         patiently(make)
+
+
+@pytest.mark.parametrize("name", ["content", "metadata"])
+def test_bytes_are_not_taken_for_json(name: str) -> None:
+    """A library that publishes bytes would send what no client can read."""
+    sent: list[Any] = []
+    transport: Any = SimpleNamespace(send=lambda *args, **_options: sent.append(args))
+    given: dict[str, Any] = {"content": {}, name: b"not JSON"}
+    with pytest.raises(TypeError, match=f"display_data: {name}: expected a dict, got bytes"):
+        Messenger(Wire(b"key"), transport).publish("display_data", **given)
+    assert sent == []
